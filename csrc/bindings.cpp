@@ -1,0 +1,258 @@
+// fastface._core: arrays in, arrays out. Shapes and dtypes are checked here, the GIL is released around the work.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstring>
+#include <string>
+
+#include "core/dot.h"
+#include "core/linkage.h"
+#include "core/matcher.h"
+#include "core/nms.h"
+#include "core/resample.h"
+#include "core/tracker.h"
+
+namespace py = pybind11;
+using namespace fastface;
+
+namespace {
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+// Raises ValueError unless the shape is as wanted; -1 stands for any length.
+template <class T>
+void expect(const Array<T>& array, const char* name, std::initializer_list<py::ssize_t> want) {
+  bool good = array.ndim() == static_cast<py::ssize_t>(want.size());
+  py::ssize_t axis = 0;
+  for (auto w = want.begin(); good && w != want.end(); ++w, ++axis) good = *w < 0 || array.shape(axis) == *w;
+  if (good) return;
+  std::string is, must;
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) is += (i ? ", " : "") + std::to_string(array.shape(i));
+  for (auto w = want.begin(); w != want.end(); ++w)
+    must += (w == want.begin() ? "" : ", ") + (*w < 0 ? std::string("any") : std::to_string(*w));
+  throw py::value_error(std::string(name) + " has shape [" + is + "], must be [" + must + "]");
+}
+
+template <class T>
+Array<T> to_array(const std::vector<T>& values) {
+  return Array<T>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+Frames frames_of(const Array<uint8_t>& frames) {
+  expect(frames, "frames", {-1, -1, -1, 3});
+  if (frames.shape(1) < 1 || frames.shape(2) < 1 || frames.shape(1) > (1 << 20) || frames.shape(2) > (1 << 20))
+    throw py::value_error("frames must be 1 to 1048576 pixels high and wide");
+  return {frames.data(), frames.shape(0), static_cast<int>(frames.shape(1)), static_cast<int>(frames.shape(2))};
+}
+
+// Checks that every rectangle lies inside its frame and is not empty.
+void check_crops(const Frames& frames, const Array<int64_t>& row, const Array<int32_t>& rect) {
+  expect(row, "row", {-1});
+  expect(rect, "rect", {row.shape(0), 4});
+  for (py::ssize_t i = 0; i < row.shape(0); ++i) {
+    const int32_t* r = rect.data() + 4 * i;
+    if (row.at(i) < 0 || row.at(i) >= frames.n)
+      throw py::value_error("row[" + std::to_string(i) + "] is " + std::to_string(row.at(i)) + ", must be in [0, " +
+                            std::to_string(frames.n) + ")");
+    if (!(0 <= r[0] && r[0] < r[2] && r[2] <= frames.width && 0 <= r[1] && r[1] < r[3] && r[3] <= frames.height))
+      throw py::value_error("rect[" + std::to_string(i) + "] must be a rectangle inside the frame");
+  }
+}
+
+int positive(int value, const char* name) {
+  if (value < 1) throw py::value_error(std::string(name) + " is " + std::to_string(value) + ", must be at least 1");
+  return value;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "The C++ core of fastface: resampling, suppression, tracking, matching, clustering.";
+
+  m.def(
+      "nms",
+      [](const Array<float>& boxes, const Array<float>& scores, const Array<int64_t>& group, float threshold,
+         bool minimum) {
+        expect(scores, "scores", {-1});
+        const py::ssize_t n = scores.shape(0);
+        expect(boxes, "boxes", {n, 4});
+        expect(group, "group", {n});
+        std::vector<int64_t> kept;
+        {
+          py::gil_scoped_release release;
+          kept = nms(boxes.data(), scores.data(), group.data(), n, threshold,
+                     minimum ? Overlap::kMin : Overlap::kUnion);
+        }
+        return to_array(kept);
+      },
+      py::arg("boxes").noconvert(), py::arg("scores").noconvert(), py::arg("group").noconvert(), py::arg("threshold"),
+      py::arg("minimum") = false,
+      "Greedy non-maximum suppression within groups.\n\n"
+      "boxes [n, 4] float32 xyxy, scores [n] float32, group [n] int64 -> kept [k] int64, by group, then by score\n"
+      "(highest first), then by index. A box goes where its overlap with a kept one is > threshold: intersection over\n"
+      "union, or with `minimum` over the smaller box with sides + 1, as MTCNN's last stage does.");
+
+  m.def(
+      "resize_area",
+      [](const Array<uint8_t>& frames, int height, int width, int threads) {
+        const Frames f = frames_of(frames);
+        Array<float> out({frames.shape(0), py::ssize_t{3}, static_cast<py::ssize_t>(positive(height, "height")),
+                          static_cast<py::ssize_t>(positive(width, "width"))});
+        float* data = out.mutable_data();
+        py::gil_scoped_release release;
+        resize_area(f, height, width, data, threads);
+        return out;
+      },
+      py::arg("frames").noconvert(), py::arg("height"), py::arg("width"), py::arg("threads") = 1,
+      "frames [n, H, W, 3] uint8 RGB -> [n, 3, height, width] float32 by area resampling, (x - 127.5) / 128.");
+
+  m.def(
+      "crop_area",
+      [](const Array<uint8_t>& frames, const Array<int64_t>& row, const Array<int32_t>& rect, int size, int threads) {
+        const Frames f = frames_of(frames);
+        check_crops(f, row, rect);
+        const py::ssize_t s = positive(size, "size");
+        Array<float> out({row.shape(0), py::ssize_t{3}, s, s});
+        float* data = out.mutable_data();
+        py::gil_scoped_release release;
+        crop_area(f, row.data(), rect.data(), row.shape(0), size, data, threads);
+        return out;
+      },
+      py::arg("frames").noconvert(), py::arg("row").noconvert(), py::arg("rect").noconvert(), py::arg("size"),
+      py::arg("threads") = 1,
+      "Rectangles rect [m, 4] int32 (x1, y1, x2, y2; half open, inside the frame) of frames row [m] int64\n"
+      "-> [m, 3, size, size] float32 by area resampling, (x - 127.5) / 128.");
+
+  m.def(
+      "crop_triangle",
+      [](const Array<uint8_t>& frames, const Array<int64_t>& row, const Array<int32_t>& rect, int size, int threads) {
+        const Frames f = frames_of(frames);
+        check_crops(f, row, rect);
+        const py::ssize_t s = positive(size, "size");
+        Array<uint8_t> out({row.shape(0), py::ssize_t{3}, s, s});
+        uint8_t* data = out.mutable_data();
+        py::gil_scoped_release release;
+        crop_triangle(f, row.data(), rect.data(), row.shape(0), size, data, threads);
+        return out;
+      },
+      py::arg("frames").noconvert(), py::arg("row").noconvert(), py::arg("rect").noconvert(), py::arg("size"),
+      py::arg("threads") = 1,
+      "Like crop_area, but with a triangle filter as wide as the scale (Pillow's BILINEAR)\n"
+      "-> [m, 3, size, size] uint8, not scaled.");
+
+  m.def(
+      "describe_faces",
+      [](const Array<uint8_t>& frames, const Array<int64_t>& row, const Array<int32_t>& rect, int threads) {
+        const Frames f = frames_of(frames);
+        check_crops(f, row, rect);
+        Array<float> appearance({row.shape(0), py::ssize_t{kAppearance}});
+        Array<float> sharpness(row.shape(0));
+        float *a = appearance.mutable_data(), *s = sharpness.mutable_data();
+        {
+          py::gil_scoped_release release;
+          describe_faces(f, row.data(), rect.data(), row.shape(0), a, s, threads);
+        }
+        return py::make_tuple(appearance, sharpness);
+      },
+      py::arg("frames").noconvert(), py::arg("row").noconvert(), py::arg("rect").noconvert(), py::arg("threads") = 1,
+      "-> appearance [m, 64] float32 (8 x 8 grey thumbnail, zero mean, unit norm), sharpness [m] float32 (energy of\n"
+      "the Laplacian over the variance at 64 x 64).");
+
+  py::class_<Tracker>(m, "Tracker", "Follows faces from frame to frame by place and look.")
+      .def(py::init([](float min_iou, float max_shift, float min_appearance, double max_gap) {
+             return Tracker(TrackerSettings{min_iou, max_shift, min_appearance, max_gap});
+           }),
+           py::kw_only(), py::arg("min_iou"), py::arg("max_shift"), py::arg("min_appearance"), py::arg("max_gap"))
+      .def(
+          "update",
+          [](Tracker& self, const Array<double>& time, const Array<uint8_t>& cut, const Array<int64_t>& row,
+             const Array<float>& box, const Array<float>& appearance) {
+            expect(time, "time", {-1});
+            expect(cut, "cut", {time.shape(0)});
+            expect(row, "row", {-1});
+            expect(box, "box", {row.shape(0), 4});
+            expect(appearance, "appearance", {row.shape(0), kAppearance});
+            for (py::ssize_t i = 0; i < row.shape(0); ++i)
+              if (row.at(i) < (i ? row.at(i - 1) : 0) || row.at(i) >= time.shape(0))
+                throw py::value_error("row must ascend within [0, " + std::to_string(time.shape(0)) + ")");
+            Array<int64_t> track(row.shape(0));
+            int64_t* out = track.mutable_data();
+            {
+              py::gil_scoped_release release;
+              self.update(time.data(), cut.data(), time.shape(0), row.data(), box.data(), appearance.data(),
+                          row.shape(0), out);
+            }
+            return track;
+          },
+          py::arg("time").noconvert(), py::arg("cut").noconvert(), py::arg("row").noconvert(),
+          py::arg("box").noconvert(), py::arg("appearance").noconvert(),
+          "One batch: time [n] float64 s, cut [n] uint8 (1: a shot begins), faces ordered by frame: row [m] int64,\n"
+          "box [m, 4] float32, appearance [m, 64] float32 -> track [m] int64, numbered from 0.")
+      .def(
+          "take_finished", [](Tracker& self, bool all) { return to_array(self.take_finished(all)); },
+          py::arg("all") = false, "-> [k] int64: tracks that ended since the last call; with `all`, every one left.")
+      .def(
+          "conflicts",
+          [](const Tracker& self) {
+            const auto flat = self.conflicts();
+            return to_array(flat).reshape({static_cast<py::ssize_t>(flat.size() / 3), py::ssize_t{3}});
+          },
+          "-> [p, 3] int64: pairs of tracks seen apart in one frame, and in how many frames.");
+
+  py::class_<Matcher>(m, "Matcher", "Exact best match over unit vectors, newest seen first, with early exit.")
+      .def(py::init([](int dim, float threshold, float sure) {
+             return Matcher(positive(dim, "dim"), threshold, sure);
+           }),
+           py::arg("dim"), py::kw_only(), py::arg("threshold"), py::arg("sure"))
+      .def("__len__", &Matcher::size)
+      .def(
+          "add",
+          [](Matcher& self, const Array<float>& vector, int64_t id) {
+            expect(vector, "vector", {self.dim()});
+            if (id < 0) throw py::value_error("id is " + std::to_string(id) + ", must be at least 0");
+            self.add(vector.data(), id);
+          },
+          py::arg("vector").noconvert(), py::arg("id"),
+          "Adds one unit vector [dim] float32 of a person, who becomes the newest seen.")
+      .def(
+          "match",
+          [](Matcher& self, const Array<float>& query, bool touch) {
+            expect(query, "query", {self.dim()});
+            Match best;
+            {
+              py::gil_scoped_release release;
+              best = self.match(query.data(), touch);
+            }
+            return py::make_tuple(best.id, best.similarity, best.compared);
+          },
+          py::arg("query").noconvert(), py::arg("touch") = true,
+          "query [dim] float32, unit -> (id or -1, similarity, vectors compared).");
+
+  m.def(
+      "average_linkage",
+      [](const Array<float>& sums, const Array<float>& weights, const Array<int64_t>& apart, float threshold) {
+        expect(weights, "weights", {-1});
+        const py::ssize_t n = weights.shape(0);
+        expect(sums, "sums", {n, -1});
+        expect(apart, "apart", {-1, 2});
+        for (py::ssize_t i = 0; i < apart.shape(0); ++i)
+          if (apart.at(i, 0) < 0 || apart.at(i, 0) >= n || apart.at(i, 1) < 0 || apart.at(i, 1) >= n ||
+              apart.at(i, 0) == apart.at(i, 1))
+            throw py::value_error("apart[" + std::to_string(i) + "] must be two different groups in [0, " +
+                                  std::to_string(n) + ")");
+        Clusters clusters;
+        {
+          py::gil_scoped_release release;
+          clusters = average_linkage(sums.data(), weights.data(), n, static_cast<int>(sums.shape(1)), apart.data(),
+                                     apart.shape(0), threshold);
+        }
+        return py::make_tuple(to_array(clusters.label), to_array(clusters.weakest));
+      },
+      py::arg("sums").noconvert(), py::arg("weights").noconvert(), py::arg("apart").noconvert(), py::arg("threshold"),
+      "Agglomerative clustering by average cosine similarity.\n\n"
+      "sums [n, dim] float32: weighted sums of unit vectors; weights [n] float32: their total weights; apart [p, 2]\n"
+      "int64: groups that must not be joined -> label [n] int64, numbered by first member; weakest [clusters] float32:\n"
+      "the lowest similarity at which a cluster was joined, 2 if it never was.");
+}

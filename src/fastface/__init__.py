@@ -1,0 +1,80 @@
+"""fastface: who is on screen, when and where.
+
+    import fastface
+    timeline = fastface.process("video.mp4")
+
+Importing this loads neither torch nor the C++ extension; both load at first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fastface.errors import (
+    FastFaceError,
+    GalleryError,
+    GPUError,
+    GPUMemoryError,
+    InputValidationError,
+    ModelError,
+    VideoProcessingError,
+)
+
+if TYPE_CHECKING:
+    from fastface.api import process, timeline_schema
+    from fastface.gallery import Gallery
+    from fastface.pipeline import Pipeline
+    from fastface.render import render, timeline_picture
+    from fastface.timeline import Appearance, Identity, Span, Timeline, Track
+    from fastface.version import __version__
+
+# Where each lazy name lives.
+_LAZY = {
+    "Appearance": "fastface.timeline",
+    "Gallery": "fastface.gallery",
+    "Identity": "fastface.timeline",
+    "Pipeline": "fastface.pipeline",
+    "Span": "fastface.timeline",
+    "Timeline": "fastface.timeline",
+    "Track": "fastface.timeline",
+    "__version__": "fastface.version",
+    "process": "fastface.api",
+    "render": "fastface.render",
+    "timeline_picture": "fastface.render",
+    "timeline_schema": "fastface.api",
+}
+
+__all__ = [
+    "Appearance",
+    "FastFaceError",
+    "GPUError",
+    "GPUMemoryError",
+    "Gallery",
+    "GalleryError",
+    "Identity",
+    "InputValidationError",
+    "ModelError",
+    "Pipeline",
+    "Span",
+    "Timeline",
+    "Track",
+    "VideoProcessingError",
+    "__version__",
+    "process",
+    "render",
+    "timeline_picture",
+    "timeline_schema",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'fastface' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

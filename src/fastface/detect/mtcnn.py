@@ -1,0 +1,159 @@
+"""The cascade: P-Net over a pyramid proposes, R-Net refines, O-Net decides and finds the landmarks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastface.detect import geometry, ops
+from fastface.settings import DetectorSettings
+from fastface.types import SIGNATURE_SIZE, Detections
+
+# Crops a network sees at once. Few sizes, because oneDNN compiles kernels for each new one (tens of milliseconds);
+# the largest bounds memory where a frame is full of candidates.
+_CHUNKS = (512, 128, 32, 8)
+
+
+def _facenet() -> object:
+    try:
+        from facenet_pytorch.models import mtcnn
+    except (ImportError, RuntimeError, AttributeError) as error:
+        from fastface.doctor import explain_torch_mismatch
+
+        raise explain_torch_mismatch(error) from error
+    return mtcnn
+
+
+class MTCNN:
+    """facenet-pytorch's detector, batched, with equal results for every batch size.
+
+    Args:
+        settings: see :class:`fastface.settings.DetectorSettings`.
+        device: where the networks run.
+    """
+
+    name = "mtcnn"
+
+    def __init__(self, settings: DetectorSettings, device: str | torch.device = "cpu") -> None:
+        self.settings = settings
+        self.device = torch.device(device)
+        nets = _facenet()
+        self._pnet, self._rnet, self._onet = (
+            getattr(nets, n)().to(self.device).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+            for n in ("PNet", "RNet", "ONet")
+        )
+
+    @torch.inference_mode()
+    def detect(self, pixels: NDArray[np.uint8] | Tensor) -> Detections:
+        """Find the faces.
+
+        Args:
+            pixels: [N, H, W, 3] uint8, RGB.
+
+        Returns:
+            The faces, ordered by frame, then by score; without any, `Detections.empty()`.
+        """
+        frames = torch.as_tensor(pixels, device=self.device)
+        row, boxes, scores = self._propose(frames)
+        row, boxes = self._refine(frames, row, boxes, scores)
+        row, boxes, scores, landmarks = self._decide(frames, row, boxes)
+        if not len(row):
+            return Detections.empty()
+        appearance, sharpness = self._describe(frames, row, boxes)
+        return Detections(
+            row=row.cpu().numpy(),
+            box=boxes.cpu().numpy(),
+            score=scores.cpu().numpy(),
+            landmarks=landmarks.cpu().numpy(),
+            sharpness=sharpness,
+            appearance=appearance,
+        )
+
+    def _propose(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """P-Net on every level: rows [M], square boxes [M, 4], scores [M]."""
+        n, height, width = frames.shape[:3]
+        settings = self.settings
+        found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        for scale in geometry.pyramid_scales(height, width, settings.min_face_size, settings.factor):
+            level = ops.resize_area(frames, *geometry.level_size(height, width, scale))
+            offsets, probability = self._pnet(level.contiguous(memory_format=torch.channels_last))
+            face = probability[:, 1]
+            cells = (face >= settings.thresholds[0]).nonzero()
+            if not len(cells):
+                continue
+            row, y, x = cells.unbind(1)
+            boxes, scores = geometry.cell_boxes(cells[:, 1:], scale), face[row, y, x]
+            kept = ops.nms(boxes, scores, row, 0.5)
+            found.append((row[kept], boxes[kept], scores[kept], offsets[row, :, y, x][kept]))
+        if not found:
+            empty = frames.new_zeros(0, dtype=torch.int64)
+            return empty, frames.new_zeros((0, 4), dtype=torch.float32), frames.new_zeros(0, dtype=torch.float32)
+        row, boxes, scores, offsets = (torch.cat(parts) for parts in zip(*found, strict=True))
+        kept = ops.nms(boxes, scores, row, 0.7)
+        row, boxes, scores, offsets = row[kept], boxes[kept], scores[kept], offsets[kept]
+        return row, geometry.square(geometry.refine(boxes, offsets, inclusive=False)), scores
+
+    def _refine(self, frames: Tensor, row: Tensor, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """R-Net: rows [M], square boxes [M, 4]."""
+        row, boxes, rects = self._croppable(frames, row, boxes)
+        if not len(row):
+            return row, boxes
+        offsets, probability = self._run(self._rnet, frames, row, rects, 24)
+        scores = probability[:, 1]
+        good = scores > self.settings.thresholds[1]
+        row, boxes, scores, offsets = row[good], boxes[good], scores[good], offsets[good]
+        kept = ops.nms(boxes, scores, row, 0.7)
+        boxes = geometry.refine(boxes[kept], offsets[kept], inclusive=True)
+        return row[kept], geometry.square(boxes)
+
+    def _decide(self, frames: Tensor, row: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """O-Net: rows [M], boxes [M, 4], scores [M], landmarks [M, 5, 2]."""
+        row, boxes, rects = self._croppable(frames, row, boxes)
+        if not len(row):
+            return row, boxes, boxes.new_zeros(0), boxes.new_zeros((0, 5, 2))
+        offsets, points, probability = self._run(self._onet, frames, row, rects, 48)
+        scores = probability[:, 1]
+        good = scores > self.settings.thresholds[2]
+        row, boxes, scores, offsets, points = row[good], boxes[good], scores[good], offsets[good], points[good]
+        # The net gives x1..x5, y1..y5 in box sizes; sides count both end pixels.
+        sides = (boxes[:, 2:] - boxes[:, :2] + 1.0)[:, None]
+        landmarks = points.view(-1, 2, 5).transpose(1, 2) * sides + boxes[:, None, :2] - 1.0
+        boxes = geometry.refine(boxes, offsets, inclusive=True)
+        kept = ops.nms(boxes, scores, row, 0.7, minimum=True)
+        return row[kept], boxes[kept], scores[kept], landmarks[kept]
+
+    @staticmethod
+    def _croppable(frames: Tensor, row: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Drop the boxes that lie outside the picture: there is nothing to look at."""
+        rects = geometry.pixel_rects(boxes, frames.shape[1], frames.shape[2])
+        good = geometry.not_empty(rects)
+        return row[good], boxes[good], rects[good]
+
+    @staticmethod
+    def _run(net: torch.nn.Module, frames: Tensor, row: Tensor, rects: Tensor, size: int) -> tuple[Tensor, ...]:
+        crops = ops.crop_area(frames, row, rects.contiguous(), size)
+        parts, done = [], 0
+        while done < len(row):
+            chunk = next((c for c in _CHUNKS if c <= len(row) - done), _CHUNKS[-1])
+            batch = crops.new_zeros((chunk, 3, size, size)).contiguous(memory_format=torch.channels_last)
+            count = min(chunk, len(row) - done)
+            batch[:count] = crops[done : done + count]
+            parts.append(tuple(out[:count] for out in net(batch)))
+            done += count
+        return tuple(torch.cat(p) for p in zip(*parts, strict=True))
+
+    @staticmethod
+    def _describe(frames: Tensor, row: Tensor, boxes: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        from fastface import _core
+
+        appearance = np.zeros((len(row), SIGNATURE_SIZE), np.float32)
+        sharpness = np.zeros(len(row), np.float32)
+        rects = geometry.pixel_rects(boxes, frames.shape[1], frames.shape[2])
+        good = geometry.not_empty(rects)
+        where = good.cpu().numpy()
+        appearance[where], sharpness[where] = _core.describe_faces(
+            frames.cpu().numpy(), row[good].cpu().numpy(), rects[good].cpu().numpy(), torch.get_num_threads()
+        )
+        return appearance, sharpness

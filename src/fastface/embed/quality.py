@@ -1,0 +1,53 @@
+"""How well a face can be recognised, from what detection knows of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastface.types import Detections
+
+FULL_SIZE = 112.0
+"""Pixels: a face this large loses nothing that the embedder (160 x 160) could use."""
+
+HALF_SHARP = 0.02
+"""Laplacian energy over variance at which a face counts as half sharp."""
+
+
+def frontality(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How far a face looks at the camera, from its landmarks.
+
+    The nose of a frontal face lies halfway between the eyes; turned to profile, it moves over one of them.
+
+    Args:
+        landmarks: [M, 5, 2] float32, pixels, as in :class:`fastface.types.Detections`.
+
+    Returns:
+        [M] float32 in [0, 1]: 1 frontal, 0 profile.
+    """
+    left, right, nose = landmarks[:, 0], landmarks[:, 1], landmarks[:, 2]
+    across = right - left
+    width = np.maximum(np.linalg.norm(across, axis=1), 1e-3)
+    # Where along the line of the eyes the nose stands: 0.5 in the middle.
+    place = ((nose - left) * across).sum(1) / width**2
+    return np.clip(1.0 - 2.0 * np.abs(place - 0.5), 0.0, 1.0).astype(np.float32)
+
+
+def face_quality(detections: Detections, width: int, height: int) -> NDArray[np.float32]:
+    """One figure per face: larger, sharper, more frontal, surer and wholly visible is better.
+
+    Args:
+        detections: M faces.
+        width, height: pixels of the picture.
+
+    Returns:
+        [M] float32 in (0, 1].
+    """
+    box = detections.box
+    sides = np.maximum(box[:, 2:] - box[:, :2], 1.0)
+    size = np.minimum(np.sqrt(sides.prod(1)) / FULL_SIZE, 1.0)
+    limit = np.array([width, height], np.float32)
+    seen = np.clip(np.minimum(box[:, 2:], limit) - np.maximum(box[:, :2], 0), 0, None).prod(1) / sides.prod(1)
+    sharp = detections.sharpness / (detections.sharpness + HALF_SHARP)
+    quality = size * (0.3 + 0.7 * frontality(detections.landmarks)) * (0.3 + 0.7 * sharp) * seen**2
+    return np.maximum(quality * detections.score, 1e-3).astype(np.float32)

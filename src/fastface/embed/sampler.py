@@ -1,0 +1,135 @@
+"""Which faces of a track are embedded: the best few, spread over time, or every one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastface.types import Embeddings
+
+SPACING = 0.4
+"""Seconds between two samples of a track: neighbouring frames say the same thing twice."""
+
+_EMBED_AT = 32
+"""Crops that are gathered before the network runs."""
+
+
+@dataclass
+class _Sample:
+    quality: float
+    time: float
+    crop: NDArray[np.uint8]
+
+
+class BestFaces:
+    """Keeps the k best faces of each living track, and gives them out when the track ends.
+
+    Args:
+        k: faces per track.
+    """
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+        self._kept: dict[int, list[_Sample]] = {}
+
+    def _rival(self, track: int, time: float) -> int | None:
+        """Which kept sample a new one at this time would replace: its neighbour in time, or the worst if all places
+        are taken; None if a place is free."""
+        kept = self._kept.get(track, [])
+        near = [i for i, s in enumerate(kept) if abs(s.time - time) < SPACING]
+        if near:
+            return min(near, key=lambda i: kept[i].quality)
+        if len(kept) < self._k:
+            return None
+        return min(range(len(kept)), key=lambda i: kept[i].quality)
+
+    def offer(
+        self,
+        track: NDArray[np.int64],
+        time: NDArray[np.float64],
+        quality: NDArray[np.float32],
+        crop: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
+    ) -> None:
+        """Faces of one batch, ordered by frame.
+
+        Args:
+            track, time, quality: [M], of each face.
+            crop: gives the crops [m, 3, 160, 160] of the faces with the indices [m] that are worth having.
+        """
+        # Decide on placeholders first, so that only what is kept at the end of the batch is cropped.
+        pending: list[tuple[int, _Sample]] = []
+        nothing = np.zeros(0, np.uint8)
+        for i in range(len(track)):
+            who = int(track[i])
+            sample = _Sample(float(quality[i]), float(time[i]), nothing)
+            rival = self._rival(who, sample.time)
+            kept = self._kept.setdefault(who, [])
+            if rival is None:
+                kept.append(sample)
+            elif sample.quality > kept[rival].quality:
+                kept[rival] = sample
+            else:
+                continue
+            pending.append((i, sample))
+        alive = {id(s) for samples in self._kept.values() for s in samples}
+        wanted = [(i, s) for i, s in pending if id(s) in alive]
+        if wanted:
+            crops = crop(np.array([i for i, _ in wanted], np.int64))
+            for (_, sample), pixels in zip(wanted, crops, strict=True):
+                sample.crop = pixels.copy()
+
+    def take(self, tracks: Iterable[int]) -> list[tuple[int, _Sample]]:
+        """The samples of tracks that ended, in the order of time; they are forgotten here."""
+        out = []
+        for track in tracks:
+            out += [(track, s) for s in sorted(self._kept.pop(track, []), key=lambda s: s.time)]
+        return out
+
+
+class TrackEmbedder:
+    """Gathers crops, embeds them in batches and adds the vectors up per track; memory grows with tracks, not faces.
+
+    Args:
+        embed: [m, 3, 160, 160] uint8 -> [m, dim] float32 unit vectors.
+        dim: their length.
+    """
+
+    def __init__(self, embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]], dim: int) -> None:
+        self._embed, self._dim = embed, dim
+        self._waiting: list[tuple[int, float, NDArray[np.uint8]]] = []
+        self._sums: dict[int, NDArray[np.float64]] = {}
+        self._weights: dict[int, float] = {}
+        self._counts: dict[int, int] = {}
+
+    def add(self, track: int, quality: float, crop: NDArray[np.uint8]) -> None:
+        """One face: its track, its quality > 0 and its crop [3, 160, 160]."""
+        self._waiting.append((track, quality, crop))
+        if len(self._waiting) >= _EMBED_AT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Embed what waits."""
+        if not self._waiting:
+            return
+        tracks, qualities, crops = zip(*self._waiting, strict=True)
+        self._waiting = []
+        for track, quality, vector in zip(tracks, qualities, self._embed(np.stack(crops)), strict=True):
+            self._sums[track] = self._sums.get(track, 0.0) + quality * vector.astype(np.float64)
+            self._weights[track] = self._weights.get(track, 0.0) + quality
+            self._counts[track] = self._counts.get(track, 0) + 1
+
+    def finish(self) -> Embeddings:
+        """One row for each track that a face was added of."""
+        self.flush()
+        if not self._sums:
+            return Embeddings.empty(self._dim)
+        tracks = sorted(self._sums)
+        return Embeddings(
+            track=np.array(tracks, np.int64),
+            mean=np.array([self._sums[t] / self._weights[t] for t in tracks], np.float32),
+            weight=np.array([self._weights[t] for t in tracks], np.float32),
+            count=np.array([self._counts[t] for t in tracks], np.int64),
+        )

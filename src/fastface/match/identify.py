@@ -1,0 +1,226 @@
+"""Which tracks are the same person, and who that is.
+
+Tracks that are surely the same are joined as they come, by the C++ matcher (newest seen first, early exit). When the
+video is over, what is left is joined by average linkage, which looks at all pairs and so does not chain people through
+one doubtful face. Two tracks that were seen apart in the same frame are never joined.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastface.gallery import Gallery
+from fastface.types import Embeddings
+
+SURE = 0.8
+"""Cosine of two tracks' means from which they are the same person without a look at the others. Of two photographs of
+different people it never came above 0.4."""
+
+DOUBT = 0.2
+"""How much more similar than the linkage threshold a track must be that is too short or too uncertain to be a person
+by itself: blurred faces resemble each other, whoever they are."""
+
+CONFLICT_FRAMES = 2
+"""Frames in which two tracks must be seen apart to count as two people; one may be a detector's slip."""
+
+CERTAIN_FACES = 3
+_BEST = 5
+
+
+@dataclass(frozen=True)
+class Person:
+    """A person of the video.
+
+    Attributes:
+        tracks: ids of the tracks, ascending.
+        name: from the gallery, or None.
+        similarity, threshold: see :class:`fastface.timeline.Identity`.
+    """
+
+    tracks: tuple[int, ...]
+    name: str | None
+    similarity: float | None
+    threshold: float | None
+
+
+def track_score(scores: NDArray[np.float32]) -> float:
+    """Mean score of a track's best five faces, in [0, 1]: the detector's errors are short and of low score.
+
+    Args:
+        scores: [n >= 1] float32, of the track's faces.
+    """
+    return float(np.sort(scores)[-_BEST:].mean())
+
+
+def long_enough(faces: int, frame_interval: float) -> bool:
+    """Whether a track has faces enough to become a person by itself: three, fewer where frames are looked at rarely.
+
+    Args:
+        faces: how many the track has.
+        frame_interval: seconds between the frames that were looked at.
+    """
+    return faces >= (CERTAIN_FACES if frame_interval <= 0.1 else 2 if frame_interval <= 0.5 else 1)
+
+
+def legible(embeddings: Embeddings) -> Embeddings:
+    """Shrink the means of poor faces, so that their similarities count for less.
+
+    Small, blurred and turned faces resemble each other whoever they are: on hamilton.mp4 two such men reach 0.24, more
+    than some photographs of one person do. From a mean quality of 0.6 on nothing is shrunk.
+    """
+    quality = embeddings.weight / np.maximum(embeddings.count, 1)
+    factor = np.minimum(0.4 + quality, 1.0).astype(np.float32)
+    return replace(embeddings, mean=embeddings.mean * factor[:, None])
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    out: NDArray[np.float32] = (vectors / np.maximum(norm, 1e-12)).astype(np.float32)
+    return out
+
+
+def _join_sure(embeddings: Embeddings, apart: set[tuple[int, int]]) -> list[list[int]]:
+    """Groups of rows that are surely one person."""
+    from fastface import _core
+
+    dim = embeddings.mean.shape[1]
+    matcher = _core.Matcher(dim, threshold=SURE, sure=SURE)
+    groups: list[list[int]] = []
+    for row, vector in enumerate(_unit(embeddings.mean)):
+        group, _, _ = matcher.match(vector, touch=True)
+        if group >= 0 and any((min(row, other), max(row, other)) in apart for other in groups[group]):
+            group = -1
+        if group < 0:
+            group = len(groups)
+            groups.append([])
+        groups[group].append(row)
+        matcher.add(vector, group)
+    return groups
+
+
+def _cluster(
+    embeddings: Embeddings, apart: set[tuple[int, int]], threshold: float
+) -> list[tuple[list[int], float | None]]:
+    """Rows of each person, and the lowest similarity at which they were joined."""
+    from fastface import _core
+
+    groups = _join_sure(embeddings, apart)
+    group_of = {row: g for g, rows in enumerate(groups) for row in rows}
+    pairs = sorted({tuple(sorted((group_of[a], group_of[b]))) for a, b in apart if group_of[a] != group_of[b]})
+    weighted = embeddings.mean * embeddings.weight[:, None]
+    label, weakest = _core.average_linkage(
+        np.array([weighted[rows].sum(0) for rows in groups], np.float32).reshape(len(groups), -1),
+        np.array([embeddings.weight[rows].sum() for rows in groups], np.float32),
+        np.array(pairs, np.int64).reshape(-1, 2),
+        threshold,
+    )
+    people: list[tuple[list[int], float | None]] = []
+    for person in range(len(weakest)):
+        mine = np.flatnonzero(label == person)
+        rows = sorted(row for g in mine for row in groups[g])
+        joined = min(float(weakest[person]), SURE if any(len(groups[g]) > 1 for g in mine) else 2.0)
+        people.append((rows, joined if joined <= 1.0 else None))
+    return people
+
+
+def identify(
+    embeddings: Embeddings,
+    certain: NDArray[np.bool_],
+    conflicts: NDArray[np.int64],
+    *,
+    linkage_threshold: float,
+    gallery: Gallery | None = None,
+    similarity_threshold: float = 1.0,
+) -> list[Person]:
+    """Join tracks to people and name those whom the gallery knows.
+
+    Args:
+        embeddings: of E tracks.
+        certain: [E] bool, tracks that may become a person; the others may only join one.
+        conflicts: [P, 3] int64: two track ids and in how many frames they were seen apart.
+        linkage_threshold: average similarity from which tracks are joined.
+        gallery: known people, of the same model.
+        similarity_threshold: from which a person is taken for one of the gallery's.
+
+    Returns:
+        The people, in the order of their first tracks; tracks that are in none are too poor to tell.
+    """
+    embeddings = legible(embeddings)
+    row_of = {int(t): i for i, t in enumerate(embeddings.track)}
+    apart = {
+        (row_of[int(a)], row_of[int(b)])
+        for a, b, frames in conflicts
+        if frames >= CONFLICT_FRAMES and int(a) in row_of and int(b) in row_of
+    }
+    sure_rows = np.flatnonzero(certain)
+    if not len(sure_rows):
+        return []
+    local = {int(r): i for i, r in enumerate(sure_rows)}
+    inner = {(local[a], local[b]) for a, b in apart if a in local and b in local}
+    clusters = [([int(sure_rows[r]) for r in rows], s) for rows, s in _cluster(embeddings[sure_rows], inner, linkage_threshold)]
+
+    def mean_of(rows: list[int]) -> NDArray[np.float32]:
+        weight = embeddings.weight[rows]
+        out: NDArray[np.float32] = (embeddings.mean[rows] * weight[:, None]).sum(0) / weight.sum()
+        return out
+
+    def clash(row: int, rows: list[int]) -> bool:
+        return any((min(row, r), max(row, r)) in apart for r in rows)
+
+    # Doubtful tracks join the person they resemble most; decided before any of them has joined, so that their order
+    # does not matter.
+    centres = np.array([mean_of(rows) for rows, _ in clusters])
+    joining: list[list[int]] = [[] for _ in clusters]
+    for row in np.flatnonzero(~certain):
+        similarity = centres @ embeddings.mean[row]
+        for person in np.argsort(-similarity, kind="stable"):
+            if similarity[person] < linkage_threshold + DOUBT:
+                break
+            if not clash(int(row), clusters[person][0]):
+                joining[person].append(int(row))
+                break
+    # Named before the doubtful ones are added: they must not decide who somebody is.
+    people = _name(clusters, np.array([_unit(c) for c in centres]), clash, gallery, similarity_threshold)
+    out = []
+    for members, name, similarity_, threshold in people:
+        rows = sorted(r for m in members for r in clusters[m][0] + joining[m])
+        if name is None:
+            similarity_ = clusters[members[0]][1]
+            threshold = None if similarity_ is None else linkage_threshold
+        out.append(Person(tuple(int(embeddings.track[r]) for r in rows), name, similarity_, threshold))
+    return sorted(out, key=lambda p: p.tracks)
+
+
+def _name(
+    clusters: list[tuple[list[int], float | None]],
+    centres: NDArray[np.float32],
+    clash: object,
+    gallery: Gallery | None,
+    threshold: float,
+) -> list[tuple[list[int], str | None, float | None, float | None]]:
+    """Clusters per person, with name, similarity and threshold; one name is never at two places at once."""
+    if gallery is None or not len(gallery):
+        return [([c], None, None, None) for c in range(len(clusters))]
+    matcher, names = gallery.matcher(threshold)
+    best = [matcher.match(c, touch=False) for c in centres]
+    out: list[tuple[list[int], str | None, float | None, float | None]] = []
+    taken: dict[str, int] = {}
+    for c in sorted(range(len(clusters)), key=lambda c: (-best[c][1], c)):
+        who, similarity, _ = best[c]
+        if who < 0:
+            out.append(([c], None, None, None))
+            continue
+        name = names[who]
+        if name not in taken:
+            taken[name] = len(out)
+            out.append(([c], name, float(similarity), threshold))
+            continue
+        members, _, first, _ = out[taken[name]]
+        if any(clash(row, clusters[m][0]) for row in clusters[c][0] for m in members):  # type: ignore[operator]
+            out.append(([c], None, None, None))
+        else:
+            out[taken[name]] = ([*members, c], name, first, threshold)
+    return out

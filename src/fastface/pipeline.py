@@ -1,0 +1,271 @@
+"""One way through all stages: owns the models, processes videos one after the other."""
+
+from __future__ import annotations
+
+import os
+import time as clock
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastface import models
+from fastface.decode import Ahead
+from fastface.embed.quality import face_quality
+from fastface.embed.sampler import BestFaces, TrackEmbedder
+from fastface.errors import GPUError, InputValidationError
+from fastface.executor import CpuExecutor, Executor
+from fastface.gallery import Gallery, enrol_folder
+from fastface.match import identify, long_enough, track_score
+from fastface.settings import DetectorSettings, Device, EmbedMode, Settings
+from fastface.timeline import Timeline
+from fastface.timeline.build import build_timeline
+from fastface.track import FaceTracker
+from fastface.types import Detections, Faces, FrameBatch
+from fastface.version import __version__
+
+Progress = Callable[[int, "int | None"], None]
+"""Called with the frames done and the frames there are (None where the container does not say)."""
+
+
+class Pipeline:
+    """Models and settings, ready for many videos; a context manager.
+
+    Args:
+        device: "cpu", "cuda", or "auto": the GPU if there is one that can be used, else the CPU; the result says
+            which, and why.
+        min_face_size: pixels, the smallest face that is looked for.
+        thresholds: scores that MTCNN's three networks ask for.
+        factor: from one level of MTCNN's pyramid to the next.
+        embedder: name of a model, or "auto" (see `fastface models list`).
+        embed: "track" embeds the best faces of each track, "every" embeds every face.
+        faces_per_track: how many faces "track" takes.
+        every: look for faces in every n-th frame only.
+        min_track_score: mean score of a track's best faces under which the track is dismissed as the detector's error
+            and its faces are left out; 0 keeps everything the detector finds.
+        similarity_threshold: cosine from which a person is taken for one of the gallery's; None: the model's.
+        linkage_threshold: average cosine from which tracks are one person; None: the model's.
+        batch_size: frames a batch; None chooses by the size of the picture.
+
+    Raises:
+        InputValidationError: a setting is out of its range.
+        ModelError: the embedder is missing and cannot be fetched.
+        GPUError: device="cuda" and there is no usable GPU.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: Device = "auto",
+        min_face_size: int = 20,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        factor: float = 0.709,
+        embedder: str = "auto",
+        embed: EmbedMode = "track",
+        faces_per_track: int = 5,
+        every: int = 1,
+        min_track_score: float = 0.95,
+        similarity_threshold: float | None = None,
+        linkage_threshold: float | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        self.settings = Settings(
+            detector=DetectorSettings(min_face_size, thresholds, factor),
+            embedder=embedder,
+            embed=embed,
+            faces_per_track=faces_per_track,
+            every=every,
+            min_track_score=min_track_score,
+            similarity_threshold=similarity_threshold,
+            linkage_threshold=linkage_threshold,
+            batch_size=batch_size,
+        )
+        self._warnings = _choose_device(device)
+        spec = models.resolve(embedder)
+        self._executor: Executor | None = CpuExecutor(self.settings, spec)
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the models; the pipeline cannot be used afterwards."""
+        self._executor = None
+
+    @property
+    def executor(self) -> Executor:
+        """What runs the stages that touch pixels.
+
+        Raises:
+            InputValidationError: the pipeline is closed.
+        """
+        if self._executor is None:
+            raise InputValidationError("the pipeline is closed; make a new one")
+        return self._executor
+
+    def gallery(self, folder: str | os.PathLike[str]) -> Gallery:
+        """A gallery from a folder per person, made with this pipeline's models; see :meth:`Gallery.from_folder`."""
+        return enrol_folder(folder, self.executor, self.executor.spec.name)
+
+    def process(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        gallery: Gallery | str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> Timeline:
+        """Find out who is on screen, when and where.
+
+        Args:
+            path: a video file.
+            gallery: known people, or a folder of them.
+            progress: called after each batch with the frames done and the frames there are (or None).
+
+        Raises:
+            InputValidationError: no such file, or not a video.
+            VideoProcessingError: not one frame can be decoded.
+            GalleryError: the gallery cannot be used, or was made with another model.
+        """
+        begin = clock.perf_counter()
+        executor, settings = self.executor, self.settings
+        if gallery is not None and not isinstance(gallery, Gallery):
+            gallery = self.gallery(gallery)
+        if gallery is not None:
+            gallery.check_model(executor.spec.name)
+        with executor.open(path) as decoder:
+            interval = settings.every / (decoder.info.average_rate or 25.0)
+            run = _Run(executor, settings, interval)
+            with Ahead(decoder) as batches:
+                for batch in batches:
+                    run.add(batch)
+                    if progress is not None:
+                        progress(min(int(batch.index[-1]) + settings.every, decoder.stats.frames),
+                                 decoder.info.frame_count)  # fmt: skip
+            run.finish()
+            info, stats = decoder.info, decoder.stats
+        found = run.faces()
+        faces, certain = _credible(found, settings.min_track_score, interval)
+        embeddings = run.embedder.finish()
+        embeddings = embeddings[np.isin(embeddings.track, list(certain))]
+        spec = executor.spec
+        linkage, similarity = settings.linkage_threshold, settings.similarity_threshold
+        linkage = spec.linkage_threshold if linkage is None else linkage
+        similarity = spec.similarity_threshold if similarity is None else similarity
+        may_be_person = np.array([certain[int(t)] for t in embeddings.track], bool)
+        people = identify(embeddings, may_be_person, run.tracker.conflicts(), linkage_threshold=linkage, gallery=gallery,
+                          similarity_threshold=similarity)  # fmt: skip
+        facts = {
+            "version": __version__,
+            "device": executor.device,
+            "decoder": {"name": decoder.name, "every": settings.every},
+            "detector": {"name": "mtcnn", **asdict(settings.detector)},
+            "embedder": {
+                "name": spec.name,
+                "dim": spec.dim,
+                "embed": settings.embed,
+                "faces_per_track": settings.faces_per_track if settings.embed == "track" else None,
+                "faces_embedded": int(embeddings.count.sum()),
+                "min_track_score": settings.min_track_score,
+                "linkage_threshold": linkage,
+                "similarity_threshold": similarity,
+            },
+            "faces_dismissed": len(found) - len(faces),
+            "frames_decoded": stats.frames,
+            "frames_skipped": stats.skipped,
+            "warnings": [*self._warnings, *(gallery.warnings if gallery else ()), *stats.warnings],
+            "seconds": round(clock.perf_counter() - begin, 3),
+        }
+        facts["detector"]["thresholds"] = list(facts["detector"]["thresholds"])
+        return build_timeline(info, stats.times, stats.end, facts, faces, people, settings.every)
+
+
+class _Run:
+    """What grows while one video goes through."""
+
+    def __init__(self, executor: Executor, settings: Settings, interval: float) -> None:
+        self._executor, self._settings = executor, settings
+        self.tracker = FaceTracker(interval)
+        self.embedder = TrackEmbedder(executor.embed, executor.spec.dim)
+        self._best = BestFaces(settings.faces_per_track)
+        self._parts: list[Faces] = []
+
+    def add(self, batch: FrameBatch) -> None:
+        """Detect, track and sample one batch."""
+        found = self._executor.detect(batch)
+        track = self.tracker.update(batch.time, self._executor.signatures(batch), found)
+        if len(found):
+            self._sample(batch, found, track)
+            self._parts.append(
+                Faces(
+                    frame=batch.index[found.row],
+                    time=batch.time[found.row],
+                    box=found.box,
+                    score=found.score,
+                    landmarks=found.landmarks,
+                    track=track,
+                    identity=np.full(len(found), -1, np.int64),
+                )
+            )
+        self._embed_finished(self.tracker.take_finished())
+
+    def _sample(self, batch: FrameBatch, found: Detections, track: NDArray[np.int64]) -> None:
+        quality = face_quality(found, batch.width, batch.height)
+        if self._settings.embed == "every":
+            crops = self._executor.crop(batch, found.row, found.box)
+            for who, q, crop in zip(track.tolist(), quality.tolist(), crops, strict=True):
+                self.embedder.add(who, q, crop)
+            return
+        self._best.offer(
+            track,
+            batch.time[found.row],
+            quality,
+            lambda rows: self._executor.crop(batch, found.row[rows], found.box[rows]),
+        )
+
+    def _embed_finished(self, tracks: NDArray[np.int64]) -> None:
+        for track, sample in self._best.take(tracks.tolist()):
+            self.embedder.add(track, sample.quality, sample.crop)
+
+    def finish(self) -> None:
+        """The video is over: every track ends."""
+        self._embed_finished(self.tracker.take_finished(last=True))
+
+    def faces(self) -> Faces:
+        """All faces so far, without identities."""
+        if not self._parts:
+            return Faces.empty()
+        names = ("frame", "time", "box", "score", "landmarks", "track", "identity")
+        faces = Faces(**{n: np.concatenate([getattr(p, n) for p in self._parts]) for n in names})
+        self._parts = [faces]
+        return faces
+
+
+def _credible(faces: Faces, min_score: float, interval: float) -> tuple[Faces, dict[int, bool]]:
+    """The faces of credible tracks, and for each credible track whether it is long enough to be a person."""
+    order = np.argsort(faces.track, kind="stable")
+    ids, starts = np.unique(faces.track[order], return_index=True)
+    certain = {}
+    for track, begin, end in zip(ids.tolist(), starts, [*starts[1:], len(faces)], strict=True):
+        if track_score(faces.score[order[begin:end]]) >= min_score:
+            certain[track] = long_enough(int(end - begin), interval)
+    return faces[np.isin(faces.track, list(certain))], certain
+
+
+def _choose_device(device: str) -> list[str]:
+    """Warnings that the choice of the CPU deserves.
+
+    Raises:
+        InputValidationError: not a device.
+        GPUError: "cuda" was asked for.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputValidationError(f"device is {device!r}, must be 'auto', 'cpu' or 'cuda'")
+    if device == "cpu":
+        return []
+    if device == "cuda":
+        raise GPUError("device='cuda' is not supported by this version; use device='cpu' or 'auto'")
+    return ["device: no GPU executor in this version, so the CPU was used"]

@@ -1,0 +1,236 @@
+"""Timeline to document (schema "fastface.timeline/1") and back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastface.errors import InputValidationError
+from fastface.files import replacing
+from fastface.timeline.timeline import Identity, Span, Timeline, Track
+from fastface.types import Faces
+
+SCHEMA = "fastface.timeline/1"
+
+# Digits after the point: a hundredth of a pixel and a microsecond are finer than anything measured here.
+_PIXEL_DIGITS, _TIME_DIGITS, _SCORE_DIGITS = 2, 6, 5
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the document."""
+    text = (Path(__file__).parent / "timeline.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def _rounded(values: NDArray[Any], digits: int) -> list[Any]:
+    out: list[Any] = np.round(values.astype(np.float64), digits).tolist()
+    return out
+
+
+def _optional(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
+
+
+def to_document(timeline: Timeline) -> dict[str, Any]:
+    """See :meth:`Timeline.to_dict`."""
+    faces = timeline.faces
+    return {
+        "schema": SCHEMA,
+        "video": dict(timeline.video),
+        "run": dict(timeline.run),
+        "identities": [
+            {
+                "id": p.id,
+                "name": p.name,
+                "similarity": _optional(p.similarity),
+                "threshold": _optional(p.threshold),
+                "screen_time": round(p.screen_time, _TIME_DIGITS),
+                "instances": [
+                    {
+                        "start": round(s.start, _TIME_DIGITS),
+                        "end": round(s.end, _TIME_DIGITS),
+                        "start_frame": s.start_frame,
+                        "end_frame": s.end_frame,
+                    }
+                    for s in p.instances
+                ],
+            }
+            for p in timeline.identities
+        ],
+        "tracks": [
+            {"id": t.id, "identity": t.identity, "start_frame": t.start_frame, "end_frame": t.end_frame}
+            for t in timeline.tracks
+        ],
+        "faces": {
+            "frame": faces.frame.tolist(),
+            "time": _rounded(faces.time, _TIME_DIGITS),
+            "box": _rounded(faces.box, _PIXEL_DIGITS),
+            "score": _rounded(faces.score, _SCORE_DIGITS),
+            "landmarks": _rounded(faces.landmarks, _PIXEL_DIGITS),
+            "track": faces.track.tolist(),
+            "identity": [None if i < 0 else i for i in faces.identity.tolist()],
+        },
+    }
+
+
+def dump_json(timeline: Timeline, path: str | os.PathLike[str] | None, *, indent: int | None) -> str:
+    """See :meth:`Timeline.to_json`."""
+    text = json.dumps(to_document(timeline), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    if path is not None:
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return text
+
+
+def load_json(source: str | os.PathLike[str]) -> Timeline:
+    """See :meth:`Timeline.from_json`."""
+    if isinstance(source, str) and source.lstrip().startswith("{"):
+        text, name = source, "the text"
+    else:
+        name = str(source)
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputValidationError(f"cannot read the timeline {name!r}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise InputValidationError(f"{name!r} is not a timeline: it is not UTF-8 text") from error
+    try:
+        document = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputValidationError(f"{name!r} is not a timeline: not JSON ({error})") from error
+    return from_document(document)
+
+
+class _Reader:
+    """Takes values out of a document by path, checking each; every error says where and what."""
+
+    def __init__(self, value: Any, where: str) -> None:
+        self.value, self.where = value, where
+
+    def fail(self, what: str) -> InputValidationError:
+        return InputValidationError(f"not a {SCHEMA} document: {self.where} {what}")
+
+    def mapping(self) -> Mapping[str, Any]:
+        if not isinstance(self.value, Mapping):
+            raise self.fail(f"must be an object, is {type(self.value).__name__}")
+        return self.value
+
+    def __getitem__(self, key: str) -> _Reader:
+        mapping = self.mapping()
+        if key not in mapping:
+            raise self.fail(f"lacks {key!r}")
+        return _Reader(mapping[key], f"{self.where}.{key}")
+
+    def items(self) -> list[_Reader]:
+        if not isinstance(self.value, Sequence) or isinstance(self.value, str):
+            raise self.fail(f"must be a list, is {type(self.value).__name__}")
+        return [_Reader(v, f"{self.where}[{i}]") for i, v in enumerate(self.value)]
+
+    def integer(self, low: int = 0) -> int:
+        if isinstance(self.value, bool) or not isinstance(self.value, int) or not low <= self.value < 2**63:
+            raise self.fail(f"must be a whole number >= {low}, is {self.value!r}")
+        return self.value
+
+    def number(self) -> float:
+        value = self.value
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(float(value)):
+            raise self.fail(f"must be a finite number, is {value!r}")
+        return float(value)
+
+    def column(self, dtype: type, *shape: int) -> NDArray[Any]:
+        """A list of numbers (shape: of each entry) as an array [n, *shape]."""
+        if not isinstance(self.value, list):
+            raise self.fail(f"must be a list, is {type(self.value).__name__}")
+        try:
+            array = np.asarray(self.value) if self.value else np.zeros((0, *shape))
+            good = array.shape[1:] == shape and array.dtype.kind in ("iu" if dtype is np.int64 else "iuf")
+            if not good and self.value:
+                raise ValueError
+            array = array.astype(dtype)
+        except (ValueError, TypeError, OverflowError):
+            kind = "whole numbers" if dtype is np.int64 else "numbers"
+            each = f"lists of shape {list(shape)} of {kind}" if shape else kind
+            raise self.fail(f"must be a list of {each}") from None
+        if not np.isfinite(array).all():
+            raise self.fail("must hold finite numbers only")
+        return array
+
+
+def _identity(reader: _Reader) -> Identity:
+    name = reader["name"].value
+    if name is not None and not isinstance(name, str):
+        raise reader["name"].fail(f"must be a string or null, is {name!r}")
+
+    def optional(key: str) -> float | None:
+        return None if reader[key].value is None else reader[key].number()
+
+    spans = []
+    for item in reader["instances"].items():
+        span = Span(item["start"].number(), item["end"].number(),
+                    item["start_frame"].integer(), item["end_frame"].integer())  # fmt: skip
+        if not (0 <= span.start <= span.end and span.start_frame < span.end_frame):
+            raise item.fail(f"must have 0 <= start <= end and start_frame < end_frame, is {item.value!r}")
+        if spans and span.start_frame < spans[-1].end_frame:
+            raise item.fail("overlaps the instance before it")
+        spans.append(span)
+    return Identity(reader["id"].integer(), name, optional("similarity"), optional("threshold"),
+                    reader["screen_time"].number(), tuple(spans))  # fmt: skip
+
+
+def _unique(ids: list[int], where: str) -> set[int]:
+    if len(set(ids)) != len(ids):
+        raise InputValidationError(f"not a {SCHEMA} document: {where} holds an id twice")
+    return set(ids)
+
+
+def from_document(document: Any) -> Timeline:
+    """See :meth:`Timeline.from_dict`."""
+    root = _Reader(document, "document")
+    schema = root["schema"].value
+    if schema != SCHEMA:
+        raise InputValidationError(f"the document's schema is {schema!r}, this version reads {SCHEMA!r}")
+    identities = tuple(_identity(item) for item in root["identities"].items())
+    people = _unique([p.id for p in identities], "identities")
+    tracks = []
+    for item in root["tracks"].items():
+        identity = None if item["identity"].value is None else item["identity"].integer()
+        if identity is not None and identity not in people:
+            raise item["identity"].fail(f"names a person that is not in identities: {identity}")
+        track = Track(item["id"].integer(), identity, item["start_frame"].integer(), item["end_frame"].integer())
+        if track.start_frame >= track.end_frame:
+            raise item.fail(f"must have start_frame < end_frame, is {item.value!r}")
+        tracks.append(track)
+    track_ids = _unique([t.id for t in tracks], "tracks")
+
+    columns = root["faces"]
+    ids = columns["identity"]
+    if not isinstance(ids.value, list):
+        raise ids.fail(f"must be a list, is {type(ids.value).__name__}")
+    identity_column = _Reader([-1 if i is None else i for i in ids.value], ids.where).column(np.int64)
+    arrays = {
+        "frame": columns["frame"].column(np.int64),
+        "time": columns["time"].column(np.float64),
+        "box": columns["box"].column(np.float32, 4),
+        "score": columns["score"].column(np.float32),
+        "landmarks": columns["landmarks"].column(np.float32, 5, 2),
+        "track": columns["track"].column(np.int64),
+        "identity": identity_column,
+    }
+    lengths = {name: len(a) for name, a in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise columns.fail(f"must have columns of one length, has {lengths}")
+    if not set(np.unique(identity_column[identity_column != -1]).tolist()) <= people:
+        raise ids.fail("names a person that is not in identities")
+    if not set(np.unique(arrays["track"]).tolist()) <= track_ids:
+        raise columns["track"].fail("names a track that is not in tracks")
+    if (np.diff(arrays["frame"]) < 0).any() or (arrays["frame"] < 0).any():
+        raise columns["frame"].fail("must be in ascending order from 0")
+    return Timeline(dict(root["video"].mapping()), dict(root["run"].mapping()), identities, tuple(tracks),
+                    Faces(**arrays))  # fmt: skip

@@ -1,0 +1,225 @@
+"""The Timeline and its parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastface.errors import InputValidationError
+from fastface.types import Faces
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of time in which somebody is on screen without a break; half open.
+
+    Attributes:
+        start, end: seconds from the first frame shown, start included, end not.
+        start_frame, end_frame: frame numbers, start included, end not.
+    """
+
+    start: float
+    end: float
+    start_frame: int
+    end_frame: int
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One person of the video.
+
+    Attributes:
+        id: from 0, in the order of first appearance.
+        name: from the gallery; None until known.
+        similarity: cosine in [-1, 1]. Named: between the person's faces here and in the gallery. Unnamed: the lowest
+            average similarity at which tracks were joined to this person; None where there was nothing to join.
+        threshold: the least similarity that was asked for; None where similarity is.
+        screen_time: seconds, the length of all instances together.
+        instances: when, in order, without overlap.
+    """
+
+    id: int
+    name: str | None
+    similarity: float | None
+    threshold: float | None
+    screen_time: float
+    instances: tuple[Span, ...]
+
+    @property
+    def label(self) -> str:
+        """The name, or "person 3" (counted from 1) where none is known."""
+        return self.name if self.name is not None else f"person {self.id + 1}"
+
+
+@dataclass(frozen=True)
+class Track:
+    """One face followed from frame to frame.
+
+    Attributes:
+        id: from 0, in the order of first appearance.
+        identity: id of the person; None where it was too poor, or too short, to tell.
+        start_frame, end_frame: frame numbers, start included, end not.
+    """
+
+    id: int
+    identity: int | None
+    start_frame: int
+    end_frame: int
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """A person who is on screen at an asked time, and where.
+
+    Attributes:
+        identity: the person.
+        frame: number of the frame of the face that is given: the latest at or before the asked time.
+        box: [4] float32, xyxy in display pixels.
+        score: the detector's certainty in [0, 1].
+        landmarks: [5, 2] float32, display pixels.
+    """
+
+    identity: Identity
+    frame: int
+    box: NDArray[np.float32]
+    score: float
+    landmarks: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Who is on screen, when and where: the result of :func:`fastface.process`.
+
+    Attributes:
+        video: path, width, height, rotation, codec, duration, frame_count and average_rate, as measured.
+        run: what was run and how: version, device, decoder, detector and embedder with their settings, frames_decoded,
+            frames_skipped, warnings, seconds.
+        identities: the people, in the order of first appearance.
+        tracks: the faces followed, in the order of first appearance.
+        faces: one row per detected face, ordered by frame.
+    """
+
+    video: Mapping[str, Any]
+    run: Mapping[str, Any]
+    identities: tuple[Identity, ...]
+    tracks: tuple[Track, ...]
+    faces: Faces
+
+    def __repr__(self) -> str:
+        people = ", ".join(f"{i.label} {i.screen_time:.1f} s" for i in self.identities[:5])
+        more = f", and {len(self.identities) - 5} more" if len(self.identities) > 5 else ""
+        return f"Timeline({self.video.get('path')!r}: {len(self.faces)} faces; {people or 'nobody'}{more})"
+
+    def identity(self, who: int | str) -> Identity:
+        """The person with this id or name.
+
+        Raises:
+            InputValidationError: nobody here has it.
+        """
+        for person in self.identities:
+            if who in (person.id, person.name):
+                return person
+        known = ", ".join(str(p.name if p.name is not None else p.id) for p in self.identities) or "nobody"
+        raise InputValidationError(f"no person {who!r} in this timeline; there is {known}")
+
+    def at(self, seconds: float) -> tuple[Appearance, ...]:
+        """Who is on screen at a time, and where, in the order of identities.
+
+        Args:
+            seconds: from the first frame shown; times at which nobody is there, or beyond the video, give ().
+        """
+        found = []
+        for person in self.identities:
+            span = next((s for s in person.instances if s.start <= seconds < s.end), None)
+            if span is None:
+                continue
+            mine = np.flatnonzero((self.faces.identity == person.id) & (self.faces.frame >= span.start_frame)
+                                  & (self.faces.frame < span.end_frame))  # fmt: skip
+            # Times in a document are rounded to a microsecond, and so may be the asked one.
+            row = mine[max(int(np.searchsorted(self.faces.time[mine], seconds + 1e-6, side="right")) - 1, 0)]
+            found.append(Appearance(person, int(self.faces.frame[row]), self.faces.box[row],
+                                    float(self.faces.score[row]), self.faces.landmarks[row]))  # fmt: skip
+        return tuple(found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document, schema "fastface.timeline/1": plain dicts, lists, numbers and strings.
+
+        The JSON Schema is the file `timeline.schema.json` of this package; see :func:`fastface.timeline_schema`.
+        """
+        from fastface.timeline.document import to_document
+
+        return to_document(self)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Timeline:
+        """Read a document back.
+
+        Raises:
+            InputValidationError: it is not a document of schema "fastface.timeline/1", and where it departs from it.
+        """
+        from fastface.timeline.document import from_document
+
+        return from_document(document)
+
+    def to_json(self, path: str | os.PathLike[str] | None = None, *, indent: int | None = None) -> str:
+        """The document as JSON text; also written to `path` if one is given.
+
+        Raises:
+            InputValidationError: `path` cannot be written; what was there stays as it was.
+        """
+        from fastface.timeline.document import dump_json
+
+        return dump_json(self, path, indent=indent)
+
+    @classmethod
+    def from_json(cls, source: str | os.PathLike[str]) -> Timeline:
+        """Read a file that :meth:`to_json` wrote (a path), or its text (a string that begins with "{").
+
+        Raises:
+            InputValidationError: there is no such file, it is not JSON, or not a document of this schema.
+        """
+        from fastface.timeline.document import load_json
+
+        return load_json(source)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per detected face: frame, time, x1, y1, x2, y2, score, left_eye_x, ..., track, identity, name.
+
+        identity is pandas' nullable Int64, <NA> where not told.
+        """
+        from fastface.timeline.tables import faces_frame
+
+        return faces_frame(self)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write :meth:`to_dataframe` as CSV.
+
+        Raises:
+            InputValidationError: `path` cannot be written.
+        """
+        from fastface.timeline.tables import write_csv
+
+        write_csv(self, path)
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write :meth:`to_dataframe` as Parquet; video, run, identities and tracks go into the file's metadata as JSON,
+        under the key "fastface.timeline".
+
+        Raises:
+            InputValidationError: `path` cannot be written.
+        """
+        from fastface.timeline.tables import write_parquet
+
+        write_parquet(self, path)
+
+    def with_run(self, **facts: Any) -> Timeline:
+        """The same timeline with these entries of `run` added or replaced."""
+        return replace(self, run={**self.run, **facts})

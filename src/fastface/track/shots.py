@@ -1,0 +1,59 @@
+"""Where one shot ends and the next begins.
+
+A cut that is missed may chain two people into one track; one too many only splits a track, and matching joins the
+halves again. So the detector would rather see one too many.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+MIN_CHANGE = 0.012
+"""Mean absolute change of the thumbnail, in units of full scale, under which nothing is a cut: a face of a fortieth of
+the picture that is exchanged changes about as much."""
+
+USUAL_RATIO = 5.0
+"""A cut changes this many times more than frames usually did (median of the last few),"""
+
+LAST_RATIO = 2.0
+"""and this many times more than the frame before it did: motion and flicker go on, a cut is alone."""
+
+SURE_CHANGE = 0.25
+"""A change this large is a cut however restless the video is."""
+
+_HISTORY = 8
+
+
+class ShotDetector:
+    """Finds hard cuts from small thumbnails of consecutive frames."""
+
+    def __init__(self) -> None:
+        self._last: NDArray[np.float32] | None = None
+        self._changes: deque[float] = deque(maxlen=_HISTORY)
+
+    def update(self, signatures: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Which frames begin a shot.
+
+        Args:
+            signatures: [N, S] float32 in [0, 1], a thumbnail of each frame; N frames that follow those of the last
+                call.
+
+        Returns:
+            [N] uint8, 1 where a shot begins; the very first frame counts as one.
+        """
+        cuts = np.zeros(len(signatures), np.uint8)
+        for i, signature in enumerate(signatures):
+            if self._last is None:
+                cuts[i] = 1
+            else:
+                change = float(np.abs(signature - self._last).mean())
+                before = self._changes[-1] if self._changes else 0.0
+                usual = float(np.median(self._changes)) if self._changes else 0.0
+                alone = change >= max(MIN_CHANGE, USUAL_RATIO * usual, LAST_RATIO * before)
+                cuts[i] = change >= SURE_CHANGE or alone
+                self._changes.append(change)
+            self._last = signature
+        return cuts

@@ -1,0 +1,67 @@
+"""From detections to tracks: the C++ tracker with its settings."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastface.track.shots import ShotDetector
+from fastface.types import Detections
+
+MIN_IOU = 0.3
+MAX_SHIFT = 0.6
+"""In box sizes: how far a face may move between frames and still be the same one where boxes do not overlap."""
+
+MIN_APPEARANCE = 0.6
+"""Correlation of 8 x 8 thumbnails. Of one face from frame to frame it is 0.97 and more (95% of the pairs in
+hamilton.mp4 are above 0.9), of two people's faces 0.4 at the median: see docs/identities.md."""
+
+MAX_GAP = 0.6
+"""Seconds that a track waits for a face that was turned away, covered or missed."""
+
+
+class FaceTracker:
+    """Gives each detected face the id of its track.
+
+    Args:
+        frame_interval: seconds between the frames that are looked at; a track waits for at least three of them.
+    """
+
+    def __init__(self, frame_interval: float) -> None:
+        from fastface import _core
+
+        self._shots = ShotDetector()
+        self._tracker = _core.Tracker(
+            min_iou=MIN_IOU,
+            max_shift=MAX_SHIFT,
+            min_appearance=MIN_APPEARANCE,
+            max_gap=max(MAX_GAP, 3.5 * frame_interval),
+        )
+
+    def update(
+        self, time: NDArray[np.float64], signatures: NDArray[np.float32], detections: Detections
+    ) -> NDArray[np.int64]:
+        """One batch, in order.
+
+        Args:
+            time: [N] float64, seconds of the frames.
+            signatures: [N, S] float32, thumbnails of the frames; see :class:`ShotDetector`.
+            detections: the M faces of these frames.
+
+        Returns:
+            [M] int64, track ids, from 0 in the order of appearance.
+        """
+        track: NDArray[np.int64] = self._tracker.update(
+            time, self._shots.update(signatures), detections.row, detections.box, detections.appearance
+        )
+        return track
+
+    def take_finished(self, *, last: bool = False) -> NDArray[np.int64]:
+        """Tracks that ended since the last call; with `last`, every one that is left."""
+        finished: NDArray[np.int64] = self._tracker.take_finished(last)
+        return finished
+
+    def conflicts(self) -> NDArray[np.int64]:
+        """[P, 3] int64: two tracks that were seen apart in one frame, and in how many frames."""
+        pairs: NDArray[np.int64] = self._tracker.conflicts()
+        return pairs
