@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastface.gallery import Gallery
     from fastface.pipeline import Progress
-    from fastface.settings import Device, EmbedMode
+    from fastface.settings import Device, EmbedMode, Precision
     from fastface.timeline import Timeline
 
 
@@ -28,6 +28,7 @@ def process(
     similarity_threshold: float | None = None,
     linkage_threshold: float | None = None,
     batch_size: int | None = None,
+    precision: Precision = "fp16",
     progress: Progress | None = None,
 ) -> Timeline:
     """Find out who is on screen in a video, when and where.
@@ -39,8 +40,8 @@ def process(
         device: "cpu", "cuda", or "auto": the GPU if there is one, else the CPU; the result says which.
         gallery: known people, or a folder that holds a folder of photographs per person.
         min_face_size, thresholds, factor: of MTCNN, named as facenet-pytorch names them.
-        embedder, embed, faces_per_track, every, min_track_score, similarity_threshold, linkage_threshold, batch_size:
-            see :class:`fastface.Pipeline`.
+        embedder, embed, faces_per_track, every, min_track_score, similarity_threshold, linkage_threshold, batch_size,
+            precision: see :class:`fastface.Pipeline`.
         progress: called with the frames done and the frames there are (None where the container does not say).
 
     Raises:
@@ -70,6 +71,7 @@ def process(
         "similarity_threshold": similarity_threshold,
         "linkage_threshold": linkage_threshold,
         "batch_size": batch_size,
+        "precision": precision,
     }
     with Pipeline(**settings) as pipeline:
         return pipeline.process(path, gallery=gallery, progress=progress)

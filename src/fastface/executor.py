@@ -7,11 +7,13 @@ scores, thumbnails and embeddings (and, on the CPU, crops) come out.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastface.errors import GPUError, InputValidationError
 from fastface.models.registry import EmbedderSpec
 from fastface.settings import Settings
 from fastface.types import Detections, FrameBatch
@@ -28,20 +30,32 @@ class Executor(Protocol):
 
     spec: EmbedderSpec
 
-    def open(self, path: str | os.PathLike[str]) -> Any:
-        """A decoder of the file: iterable of frame batches, with `info`, `stats`, `name` and `close`."""
+    def open(self, path: str | os.PathLike[str], *, fallback: bool = False) -> Any:
+        """A decoder of the file: iterable of batches, with `info`, `stats`, `name` and `close`.
 
-    def detect(self, batch: FrameBatch) -> Detections:
+        `fallback` asks for libav, whatever the executor's own decoder is.
+
+        Raises:
+            Unsupported: the executor's own decoder cannot decode this stream; iterating may raise it, too.
+        """
+
+    def detect(self, batch: Any) -> Detections:
         """The faces of a batch."""
 
-    def signatures(self, batch: FrameBatch) -> NDArray[np.float32]:
-        """[N, S] float32 in [0, 1], a thumbnail of each frame."""
+    def signatures(self, batch: Any) -> NDArray[np.uint8]:
+        """[N, S] uint8, a thumbnail of each frame."""
 
-    def crop(self, batch: FrameBatch, row: NDArray[np.int64], box: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """[m, 3, 160, 160] uint8: the faces of frames row [m] with boxes [m, 4], for :meth:`embed`."""
+    def crop(self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32]) -> Sequence[Any]:
+        """m crops [3, 160, 160] uint8, each with memory of its own: the faces of frames row [m] with boxes [m, 4]."""
 
-    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """[m, dim] float32 unit vectors."""
+    def embed(self, crops: Sequence[Any]) -> NDArray[np.float32]:
+        """[m, dim] float32 unit vectors of m crops."""
+
+    def size(self, batch: Any) -> tuple[int, int]:
+        """Width and height as displayed."""
+
+    def release(self, batch: Any) -> None:
+        """The batch is done with; its memory may be used again."""
 
 
 class CpuExecutor:
@@ -63,7 +77,7 @@ class CpuExecutor:
         self._detector = MTCNN(settings.detector)
         self._embedder = Embedder(spec)
 
-    def open(self, path: str | os.PathLike[str]) -> Any:
+    def open(self, path: str | os.PathLike[str], *, fallback: bool = False) -> Any:
         from fastface.decode import LibavDecoder
 
         return LibavDecoder(path, every=self._settings.every, batch_size=self._settings.batch_size)
@@ -71,24 +85,29 @@ class CpuExecutor:
     def detect(self, batch: FrameBatch) -> Detections:
         return self._detector.detect(batch.pixels)
 
-    def signatures(self, batch: FrameBatch) -> NDArray[np.float32]:
+    def signatures(self, batch: FrameBatch) -> NDArray[np.uint8]:
         from fastface import _core
 
         small = _core.resize_area(batch.pixels, *SIGNATURE_SHAPE, threads())
-        # resize_area gives MTCNN's input range, about [-1, 1].
-        out: NDArray[np.float32] = (small * 0.5 + 0.5).reshape(len(batch), -1)
+        # resize_area gives MTCNN's input range, (x - 127.5) / 128.
+        out: NDArray[np.uint8] = np.rint(small * 128 + 127.5).astype(np.uint8).reshape(len(batch), -1)
         return out
 
-    def crop(self, batch: FrameBatch, row: NDArray[np.int64], box: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def crop(self, batch: FrameBatch, row: NDArray[np.int64], box: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
         from fastface import _core
         from fastface.embed.crops import CROP_SIZE, crop_rects
 
         rects = crop_rects(box, batch.width, batch.height)
-        crops: NDArray[np.uint8] = _core.crop_triangle(batch.pixels, row, rects, CROP_SIZE, threads())
-        return crops
+        return [crop.copy() for crop in _core.crop_triangle(batch.pixels, row, rects, CROP_SIZE, threads())]
 
-    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self._embedder.embed(crops)
+    def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        return self._embedder.embed(np.stack(crops))
+
+    def size(self, batch: FrameBatch) -> tuple[int, int]:
+        return batch.width, batch.height
+
+    def release(self, batch: FrameBatch) -> None:
+        """Nothing to do: the memory is the batch's own."""
 
 
 def threads() -> int:
@@ -96,3 +115,47 @@ def threads() -> int:
     import torch
 
     return torch.get_num_threads()
+
+
+def choose_executor(settings: Settings, device: str) -> tuple[Executor, list[str]]:
+    """The executor for a device, and warnings that the choice deserves.
+
+    Args:
+        device: "cpu", "cuda", or "auto": the GPU if it can be used, else the CPU, which is said.
+
+    Raises:
+        InputValidationError: another device.
+        ModelError: the embedder is missing and cannot be fetched.
+        GPUError: "cuda", and no GPU can be used; the message says why.
+    """
+    from fastface import models
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputValidationError(f"device is {device!r}, must be 'auto', 'cpu' or 'cuda'")
+    missing = None if device == "cpu" else gpu_problem()
+    if device == "cuda" and missing:
+        raise GPUError(f"device='cuda' cannot be used: {missing}")
+    spec = models.resolve(settings.embedder)
+    if device == "cpu":
+        return CpuExecutor(settings, spec), []
+    if missing:
+        return CpuExecutor(settings, spec), [f"device: the CPU was used, because {missing}"]
+    from fastface.gpu.executor import CudaExecutor
+
+    return CudaExecutor(settings, spec), []
+
+
+def gpu_problem() -> str | None:
+    """Why no NVIDIA GPU can be used, or None if one can."""
+    import importlib.util
+
+    import torch
+
+    if torch.version.cuda is None:
+        return "torch is built without CUDA"
+    if not torch.cuda.is_available():
+        return "torch finds no NVIDIA GPU"
+    for module in ("cupy", "PyNvVideoCodec"):
+        if importlib.util.find_spec(module) is None:
+            return f"{module} is not installed (pip install 'fastface-gpu[cuda13]' or [cuda12])"
+    return None

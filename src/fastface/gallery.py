@@ -39,9 +39,7 @@ class Gallery:
         GalleryError: a name is empty, or vectors are not unit vectors of one dimension.
     """
 
-    def __init__(
-        self, model: str, people: Mapping[str, NDArray[np.float32]], warnings: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, model: str, people: Mapping[str, NDArray[np.float32]], warnings: tuple[str, ...] = ()) -> None:
         self.model = model
         self.people = {name: np.ascontiguousarray(v, np.float32) for name, v in people.items()}
         self.warnings = warnings
@@ -88,9 +86,7 @@ class Gallery:
         return matcher, names
 
     @classmethod
-    def from_folder(
-        cls, folder: str | os.PathLike[str], *, embedder: str = "auto", device: str = "auto"
-    ) -> Gallery:
+    def from_folder(cls, folder: str | os.PathLike[str], *, embedder: str = "auto", device: str = "auto") -> Gallery:
         """Make a gallery from a folder that holds one folder of photographs per person, named after the person.
 
         Args:
@@ -183,5 +179,5 @@ def enrol_folder(folder: str | os.PathLike[str], executor: Any, model: str) -> G
             + (": " + "; ".join(problems) if problems else f" (wanted: {', '.join(sorted(IMAGE_SUFFIXES))})")
         )
     if not people:
-        raise GalleryError(f"the gallery {str(root)!r} holds no folder; it must hold a folder of photographs per person")
+        raise GalleryError(f"the gallery {str(root)!r} holds no folder; it must hold a folder per person")
     return Gallery(model, people, tuple(f"gallery: {p}; it was left out" for p in problems))

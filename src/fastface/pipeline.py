@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time as clock
 from collections.abc import Callable
@@ -11,20 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastface import models
 from fastface.decode import Ahead
-from fastface.embed.quality import face_quality
+from fastface.decode.device import Unsupported
+from fastface.embed.quality import face_quality, legibility
 from fastface.embed.sampler import BestFaces, TrackEmbedder
-from fastface.errors import GPUError, InputValidationError
-from fastface.executor import CpuExecutor, Executor
+from fastface.errors import InputValidationError
+from fastface.executor import Executor, choose_executor
 from fastface.gallery import Gallery, enrol_folder
 from fastface.match import identify, long_enough, track_score
-from fastface.settings import DetectorSettings, Device, EmbedMode, Settings
+from fastface.settings import DetectorSettings, Device, EmbedMode, Precision, Settings
 from fastface.timeline import Timeline
 from fastface.timeline.build import build_timeline
 from fastface.track import FaceTracker
-from fastface.types import Detections, Faces, FrameBatch
+from fastface.types import Detections, Faces
 from fastface.version import __version__
+
+_log = logging.getLogger("fastface")
 
 Progress = Callable[[int, "int | None"], None]
 """Called with the frames done and the frames there are (None where the container does not say)."""
@@ -48,6 +51,7 @@ class Pipeline:
         similarity_threshold: cosine from which a person is taken for one of the gallery's; None: the model's.
         linkage_threshold: average cosine from which tracks are one person; None: the model's.
         batch_size: frames a batch; None chooses by the size of the picture.
+        precision: "fp16" or "fp32", of the networks on a GPU; the CPU always computes in float32.
 
     Raises:
         InputValidationError: a setting is out of its range.
@@ -70,6 +74,7 @@ class Pipeline:
         similarity_threshold: float | None = None,
         linkage_threshold: float | None = None,
         batch_size: int | None = None,
+        precision: Precision = "fp16",
     ) -> None:
         self.settings = Settings(
             detector=DetectorSettings(min_face_size, thresholds, factor),
@@ -81,10 +86,10 @@ class Pipeline:
             similarity_threshold=similarity_threshold,
             linkage_threshold=linkage_threshold,
             batch_size=batch_size,
+            precision=precision,
         )
-        self._warnings = _choose_device(device)
-        spec = models.resolve(embedder)
-        self._executor: Executor | None = CpuExecutor(self.settings, spec)
+        self._executor: Executor | None
+        self._executor, self._warnings = choose_executor(self.settings, device)
 
     def __enter__(self) -> Pipeline:
         return self
@@ -136,17 +141,15 @@ class Pipeline:
             gallery = self.gallery(gallery)
         if gallery is not None:
             gallery.check_model(executor.spec.name)
-        with executor.open(path) as decoder:
-            interval = settings.every / (decoder.info.average_rate or 25.0)
-            run = _Run(executor, settings, interval)
-            with Ahead(decoder) as batches:
-                for batch in batches:
-                    run.add(batch)
-                    if progress is not None:
-                        progress(min(int(batch.index[-1]) + settings.every, decoder.stats.frames),
-                                 decoder.info.frame_count)  # fmt: skip
-            run.finish()
-            info, stats = decoder.info, decoder.stats
+        warnings = [*self._warnings, *(gallery.warnings if gallery else ())]
+        try:
+            run, decoder = self._run(path, progress)
+        except Unsupported as unsupported:
+            sentence = f"decoder: {unsupported.reason}, so libav decoded it on the CPU"
+            _log.warning("%s: %s", os.fspath(path), sentence)
+            warnings.append(sentence)
+            run, decoder = self._run(path, progress, fallback=True)
+        info, stats, interval = decoder.info, decoder.stats, run.interval
         found = run.faces()
         faces, certain = _credible(found, settings.min_track_score, interval)
         embeddings = run.embedder.finish()
@@ -156,8 +159,14 @@ class Pipeline:
         linkage = spec.linkage_threshold if linkage is None else linkage
         similarity = spec.similarity_threshold if similarity is None else similarity
         may_be_person = np.array([certain[int(t)] for t in embeddings.track], bool)
-        people = identify(embeddings, may_be_person, run.tracker.conflicts(), linkage_threshold=linkage, gallery=gallery,
-                          similarity_threshold=similarity)  # fmt: skip
+        people = identify(
+            embeddings,
+            may_be_person,
+            run.tracker.conflicts(),
+            linkage_threshold=linkage,
+            gallery=gallery,
+            similarity_threshold=similarity,
+        )
         facts = {
             "version": __version__,
             "device": executor.device,
@@ -176,24 +185,45 @@ class Pipeline:
             "faces_dismissed": len(found) - len(faces),
             "frames_decoded": stats.frames,
             "frames_skipped": stats.skipped,
-            "warnings": [*self._warnings, *(gallery.warnings if gallery else ()), *stats.warnings],
+            "warnings": [*warnings, *stats.warnings],
             "seconds": round(clock.perf_counter() - begin, 3),
         }
         facts["detector"]["thresholds"] = list(facts["detector"]["thresholds"])
         return build_timeline(info, stats.times, stats.end, facts, faces, people, settings.every)
+
+    def _run(
+        self, path: str | os.PathLike[str], progress: Progress | None, *, fallback: bool = False
+    ) -> tuple[_Run, Any]:
+        """Send a video through the stages up to the embeddings; returns what grew, and the (closed) decoder.
+
+        Raises:
+            Unsupported: the executor's own decoder cannot decode this stream.
+        """
+        executor, settings = self.executor, self.settings
+        with executor.open(path, fallback=fallback) as decoder:
+            run = _Run(executor, settings, settings.every / (decoder.info.average_rate or 25.0))
+            with Ahead(decoder, depth=1) as batches:
+                for batch in batches:
+                    run.add(batch)
+                    executor.release(batch)
+                    if progress is not None and len(batch):
+                        done = min(int(batch.index[-1]) + settings.every, decoder.stats.frames)
+                        progress(done, decoder.info.frame_count)
+            run.finish()
+        return run, decoder
 
 
 class _Run:
     """What grows while one video goes through."""
 
     def __init__(self, executor: Executor, settings: Settings, interval: float) -> None:
-        self._executor, self._settings = executor, settings
+        self._executor, self._settings, self.interval = executor, settings, interval
         self.tracker = FaceTracker(interval)
         self.embedder = TrackEmbedder(executor.embed, executor.spec.dim)
         self._best = BestFaces(settings.faces_per_track)
         self._parts: list[Faces] = []
 
-    def add(self, batch: FrameBatch) -> None:
+    def add(self, batch: Any) -> None:
         """Detect, track and sample one batch."""
         found = self._executor.detect(batch)
         track = self.tracker.update(batch.time, self._executor.signatures(batch), found)
@@ -212,23 +242,24 @@ class _Run:
             )
         self._embed_finished(self.tracker.take_finished())
 
-    def _sample(self, batch: FrameBatch, found: Detections, track: NDArray[np.int64]) -> None:
-        quality = face_quality(found, batch.width, batch.height)
+    def _sample(self, batch: Any, found: Detections, track: NDArray[np.int64]) -> None:
+        quality, legible = face_quality(found, *self._executor.size(batch)), legibility(found)
         if self._settings.embed == "every":
             crops = self._executor.crop(batch, found.row, found.box)
-            for who, q, crop in zip(track.tolist(), quality.tolist(), crops, strict=True):
-                self.embedder.add(who, q, crop)
+            for who, q, detail, crop in zip(track.tolist(), quality.tolist(), legible.tolist(), crops, strict=True):
+                self.embedder.add(who, q, detail, crop)
             return
         self._best.offer(
             track,
             batch.time[found.row],
             quality,
+            legible,
             lambda rows: self._executor.crop(batch, found.row[rows], found.box[rows]),
         )
 
     def _embed_finished(self, tracks: NDArray[np.int64]) -> None:
         for track, sample in self._best.take(tracks.tolist()):
-            self.embedder.add(track, sample.quality, sample.crop)
+            self.embedder.add(track, sample.quality, sample.legibility, sample.crop)
 
     def finish(self) -> None:
         """The video is over: every track ends."""
@@ -249,23 +280,8 @@ def _credible(faces: Faces, min_score: float, interval: float) -> tuple[Faces, d
     order = np.argsort(faces.track, kind="stable")
     ids, starts = np.unique(faces.track[order], return_index=True)
     certain = {}
-    for track, begin, end in zip(ids.tolist(), starts, [*starts[1:], len(faces)], strict=True):
+    ends = np.append(starts, len(faces))[1:]
+    for track, begin, end in zip(ids.tolist(), starts, ends, strict=True):
         if track_score(faces.score[order[begin:end]]) >= min_score:
             certain[track] = long_enough(int(end - begin), interval)
     return faces[np.isin(faces.track, list(certain))], certain
-
-
-def _choose_device(device: str) -> list[str]:
-    """Warnings that the choice of the CPU deserves.
-
-    Raises:
-        InputValidationError: not a device.
-        GPUError: "cuda" was asked for.
-    """
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputValidationError(f"device is {device!r}, must be 'auto', 'cpu' or 'cuda'")
-    if device == "cpu":
-        return []
-    if device == "cuda":
-        raise GPUError("device='cuda' is not supported by this version; use device='cpu' or 'auto'")
-    return ["device: no GPU executor in this version, so the CPU was used"]

@@ -9,6 +9,7 @@ from typing import Literal
 from fastface.errors import InputValidationError
 
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp16", "fp32"]
 EmbedMode = Literal["track", "every"]
 
 
@@ -68,6 +69,7 @@ class Settings:
             model's.
         linkage_threshold: average cosine in (-1, 1) from which tracks are one person; None takes the model's.
         batch_size: frames a batch; None chooses by the size of the picture.
+        precision: "fp16" or "fp32", of the networks on a GPU; the CPU always computes in float32.
     """
 
     detector: DetectorSettings = DetectorSettings()
@@ -79,17 +81,27 @@ class Settings:
     similarity_threshold: float | None = None
     linkage_threshold: float | None = None
     batch_size: int | None = None
+    precision: Precision = "fp16"
 
     def __post_init__(self) -> None:
         _require(self.embed in ("track", "every"), "embed", self.embed, "'track' or 'every'")
         faces, every, batch = self.faces_per_track, self.every, self.batch_size
         _require(_is_whole(faces) and 1 <= faces <= 64, "faces_per_track", faces, "a whole number from 1 to 64")
         _require(_is_whole(every) and every >= 1, "every", every, "a whole number from 1")
-        _require(batch is None or (_is_whole(batch) and 1 <= batch <= 1024), "batch_size", batch,
-                 "None or a whole number from 1 to 1024")  # fmt: skip
+        _require(
+            batch is None or (_is_whole(batch) and 1 <= batch <= 1024),
+            "batch_size",
+            batch,
+            "None or a whole number from 1 to 1024",
+        )
+        _require(self.precision in ("fp16", "fp32"), "precision", self.precision, "'fp16' or 'fp32'")
         score = self.min_track_score
         _require(_is_number(score) and 0 <= score <= 1, "min_track_score", score, "a number from 0 to 1")
         for name in ("similarity_threshold", "linkage_threshold"):
             value = getattr(self, name)
-            _require(value is None or (_is_number(value) and -1 < value < 1), name, value,
-                     "None or a number between -1 and 1")  # fmt: skip
+            _require(
+                value is None or (_is_number(value) and -1 < value < 1),
+                name,
+                value,
+                "None or a number between -1 and 1",
+            )

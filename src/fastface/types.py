@@ -92,8 +92,14 @@ class Detections:
     @classmethod
     def empty(cls) -> Detections:
         f = np.float32
-        return cls(np.zeros(0, np.int64), np.zeros((0, 4), f), np.zeros(0, f), np.zeros((0, 5, 2), f),
-                   np.zeros(0, f), np.zeros((0, SIGNATURE_SIZE), f))  # fmt: skip
+        return cls(
+            np.zeros(0, np.int64),
+            np.zeros((0, 4), f),
+            np.zeros(0, f),
+            np.zeros((0, 5, 2), f),
+            np.zeros(0, f),
+            np.zeros((0, SIGNATURE_SIZE), f),
+        )
 
 
 @dataclass(frozen=True)
@@ -137,8 +143,15 @@ class Faces:
     @classmethod
     def empty(cls) -> Faces:
         i, f = np.int64, np.float32
-        return cls(np.zeros(0, i), np.zeros(0), np.zeros((0, 4), f), np.zeros(0, f), np.zeros((0, 5, 2), f),
-                   np.zeros(0, i), np.zeros(0, i))  # fmt: skip
+        return cls(
+            np.zeros(0, i),
+            np.zeros(0),
+            np.zeros((0, 4), f),
+            np.zeros(0, f),
+            np.zeros((0, 5, 2), f),
+            np.zeros(0, i),
+            np.zeros(0, i),
+        )
 
 
 @dataclass(frozen=True)
@@ -152,12 +165,14 @@ class Embeddings:
         track: [E] int64, ids, ascending.
         mean: [E, D] float32, mean of unit vectors, of norm <= 1.
         weight: [E] float32, > 0, sum of the qualities of the faces.
+        legibility: [E] float32, in (0, 1], weighted mean of how much of their detail can be read.
         count: [E] int64, how many faces.
     """
 
     track: NDArray[np.int64]
     mean: NDArray[np.float32]
     weight: NDArray[np.float32]
+    legibility: NDArray[np.float32]
     count: NDArray[np.int64]
 
     def __post_init__(self) -> None:
@@ -165,6 +180,7 @@ class Embeddings:
         e = len(self.track)
         _check("Embeddings.mean", self.mean, np.float32, (e, None))
         _check("Embeddings.weight", self.weight, np.float32, (e,))
+        _check("Embeddings.legibility", self.legibility, np.float32, (e,))
         _check("Embeddings.count", self.count, np.int64, (e,))
 
     def __len__(self) -> int:
@@ -175,8 +191,8 @@ class Embeddings:
 
     @classmethod
     def empty(cls, dim: int) -> Embeddings:
-        return cls(np.zeros(0, np.int64), np.zeros((0, dim), np.float32), np.zeros(0, np.float32),
-                   np.zeros(0, np.int64))  # fmt: skip
+        none = np.zeros(0, np.float32)
+        return cls(np.zeros(0, np.int64), np.zeros((0, dim), np.float32), none, none, np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)

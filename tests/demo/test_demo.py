@@ -34,7 +34,7 @@ def people(n=5):
 def test_demo_writes_what_it_says(tmp_path):
     calls, reported = [], []
 
-    def process(path, *, embedder):
+    def process(path, *, embedder, min_face_size):
         calls.append((path, embedder))
         return timeline_of(json.loads((tmp_path / "demo" / "truth.json").read_text()), path)
 

@@ -18,8 +18,6 @@ from fastface.embed import network
 from fastface.errors import ModelError
 from fastface.models import cache, convert, fetch
 
-REFERENCE = Path(os.environ.get("FASTFACE_REFERENCE") or Path(__file__).parents[3] / "shared" / "reference")
-OUTPUTS = REFERENCE / "facenet_msceleb1m_outputs.npz"
 MSCELEB1M = models.get("facenet-msceleb1m")
 
 
@@ -52,12 +50,9 @@ def test_the_names_are_those_of_the_file(h5: Path) -> None:
     assert len(set(names.values())) == len(names)
 
 
-@pytest.mark.skipif(
-    not OUTPUTS.exists(), reason=f"no reference outputs at {OUTPUTS} (FASTFACE_REFERENCE says where)"
-)
-def test_outputs_are_the_reference(converted: Path) -> None:
+def test_outputs_are_the_reference(converted: Path, reference: Path) -> None:
     x = torch.rand(4, 3, 160, 160, generator=torch.Generator().manual_seed(20261122)) * 255
-    want = torch.from_numpy(np.load(OUTPUTS)["embedding"])
+    want = torch.from_numpy(np.load(reference / "facenet_msceleb1m_outputs.npz")["embedding"])
     for fold in (True, False):
         with torch.no_grad():
             got = network.load_network(MSCELEB1M, fold=fold)(network.scale_input(x, "standardize"))

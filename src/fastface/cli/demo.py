@@ -31,18 +31,20 @@ def run(args: argparse.Namespace, report: Callable[[Timeline], None] | None = No
 
     Args:
         args: with `output`.
-        report: prints the timeline.
+        report: prints the timeline; None: as `fastface process` does.
 
     Returns:
         Exit code: 0 done, else that of the error's class (see :mod:`fastface.errors`).
     """
+    from fastface.cli.process import summary
     from fastface.demo.demo import run as run_demo
 
     try:
-        result = run_demo(Path(args.output), report=report, say=lambda line: print(line, file=sys.stderr))
+        result = run_demo(Path(args.output), report=report or summary, say=lambda line: print(line, file=sys.stderr))
     except FastFaceError as error:
         print(f"fastface demo: {error}", file=sys.stderr)
         return error.exit_code
+    print("seconds: " + ", ".join(f"{step} {s:.1f}" for step, s in result.seconds.items()), file=sys.stderr)
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
     for path in (result.video, result.truth, result.document, result.annotated, result.picture):

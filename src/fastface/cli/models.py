@@ -30,9 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="which there are, and which are in the cache")
     pull = actions.add_parser("pull", help="download, check and convert")
-    pull.add_argument(
-        "names", metavar="NAME", nargs="*", help='models (default: the one that "auto" means here)'
-    )
+    pull.add_argument("names", metavar="NAME", nargs="*", help='models (default: the one that "auto" means here)')
     pull.add_argument("--force", action="store_true", help="also what is in the cache already")
     verify = actions.add_parser("verify", help="compute the sha256 of what is in the cache anew")
     verify.add_argument("names", metavar="NAME", nargs="*", help="models (default: all in the cache)")

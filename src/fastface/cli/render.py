@@ -17,9 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "or, where the output ends in .png, a picture of who is on screen when.",
     )
     parser.add_argument("video", metavar="VIDEO", help="the video")
-    parser.add_argument(
-        "timeline", metavar="TIMELINE.json", help="its timeline, as `fastface process` writes it"
-    )
+    parser.add_argument("timeline", metavar="TIMELINE.json", help="its timeline, as `fastface process` writes it")
     parser.add_argument(
         "-o",
         "--output",
@@ -27,9 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         required=True,
         help="the file to write: .mp4, .m4v, .mov, .mkv or .png",
     )
-    parser.add_argument(
-        "--similarity", action="store_true", help="show each person's similarity beside the name"
-    )
+    parser.add_argument("--similarity", action="store_true", help="show each person's similarity beside the name")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
     return parser
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import av
@@ -13,9 +11,9 @@ import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
-from fastface.decode.color import is_full_range, matrix_of
+from fastface.decode.probe import Clock, DecodeStats, describe, open_container, video_stream
 from fastface.errors import InputValidationError, VideoProcessingError
-from fastface.types import FrameBatch, VideoInfo
+from fastface.types import FrameBatch
 
 _COLORSPACES = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020}
 
@@ -23,48 +21,6 @@ BATCH_BYTES = 48 << 20
 """RGB bytes that a batch may hold: 8 frames of 1080p, so that memory stays bounded for 8K as well."""
 
 MAX_BATCH = 32
-
-
-@dataclass
-class DecodeStats:
-    """What a decoder did so far.
-
-    Attributes:
-        frames: decoded, whether or not they were asked for.
-        skipped: packets or frames that could not be decoded.
-        warnings: what was assumed or lost, one sentence each.
-        times: seconds of each decoded frame from the first one shown.
-        end: seconds at which the last decoded frame ends.
-    """
-
-    frames: int = 0
-    skipped: int = 0
-    warnings: list[str] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-    end: float = 0.0
-
-    def warn(self, sentence: str) -> None:
-        if sentence not in self.warnings:
-            self.warnings.append(sentence)
-
-
-def open_container(path: str | os.PathLike[str]) -> Any:
-    """Open a file with libav.
-
-    Raises:
-        InputValidationError: there is no such file, it cannot be read, or it is no media file.
-    """
-    name = os.fspath(path)
-    if not Path(name).is_file():
-        what = "is a folder" if Path(name).is_dir() else "does not exist"
-        raise InputValidationError(f"the video {name!r} {what}")
-    try:
-        # file: keeps libav from taking a name with a colon in it for a protocol.
-        return av.open("file:" + os.path.abspath(name))
-    except av.error.FFmpegError as error:
-        raise InputValidationError(f"{name!r} is not a video that libav can open: {error.strerror}") from error
-    except OSError as error:
-        raise InputValidationError(f"the video {name!r} cannot be read: {error.strerror}") from error
 
 
 class LibavDecoder:
@@ -93,11 +49,7 @@ class LibavDecoder:
         self._every = every
         self._container = open_container(path)
         try:
-            video = [s for s in self._container.streams if s.type == "video"]
-            if not video:
-                kinds = ", ".join(sorted({s.type for s in self._container.streams})) or "nothing"
-                raise InputValidationError(f"{os.fspath(path)!r} has no video stream (it has: {kinds})")
-            self._stream = video[0]
+            self._stream = video_stream(self._container, path)
             self._stream.thread_type = "AUTO"
             self._frames = self._decode()
             try:
@@ -107,42 +59,15 @@ class LibavDecoder:
                     f"not a single frame of {os.fspath(path)!r} can be decoded "
                     f"({self.stats.skipped} packets were damaged)"
                 ) from None
-            self.info = self._describe(os.fspath(path), first)
+            self.info = describe(os.fspath(path), self._container, self._stream, first, self.stats)
         except BaseException:
             self._container.close()
             raise
         self._first: Any = first
+        self._clock = Clock(self.stats, self.info.average_rate)
         self._reformatter = VideoReformatter()
         frame_bytes = 3 * self.info.width * self.info.height
         self.batch_size = batch_size or max(1, min(MAX_BATCH, BATCH_BYTES // frame_bytes))
-
-    def _describe(self, path: str, first: Any) -> VideoInfo:
-        stream = self._stream
-        matrix, warning = matrix_of(int(first.colorspace), first.height)
-        if warning:
-            self.stats.warn(warning)
-        rotation = -round(first.rotation / 90) * 90 % 360  # PyAV counts counterclockwise
-        width, height = (first.height, first.width) if rotation in (90, 270) else (first.width, first.height)
-        rate = stream.average_rate or stream.guessed_rate
-        duration = None
-        if stream.duration:
-            duration = float(stream.duration * stream.time_base)
-        elif self._container.duration:
-            duration = self._container.duration / av.time_base
-        return VideoInfo(
-            path=path,
-            width=width,
-            height=height,
-            rotation=rotation,
-            codec=stream.codec_context.name,
-            duration=duration,
-            frame_count=stream.frames or None,
-            average_rate=float(rate) if rate else None,
-            pixel_format=first.format.name,
-            matrix=matrix,
-            full_range=is_full_range(int(first.color_range), first.format.name),
-            warnings=tuple(self.stats.warnings),
-        )
 
     def _decode(self) -> Iterator[Any]:
         """Frames in the order shown; damaged packets are counted and left out."""
@@ -156,6 +81,8 @@ class LibavDecoder:
                 self.stats.warn(f"the file breaks off: {error.strerror}")
                 self.stats.skipped += 1
                 return
+            if packet.is_corrupt:
+                self.stats.warn("the file breaks off, or parts of it are missing: a packet is incomplete")
             try:
                 yield from packet.decode()
             except av.error.FFmpegError as error:
@@ -164,22 +91,9 @@ class LibavDecoder:
 
     def _time(self, frame: Any) -> float:
         """Seconds from the first frame shown; keeps the times ascending where the stream does not."""
-        times, step = self.stats.times, 1.0 / (self.info.average_rate or 25.0)
-        if not times:
-            # The origin stays None if the stream has no time stamps at all.
-            self._origin = None if frame.pts is None else frame.pts * frame.time_base
-            time = 0.0
-        elif frame.pts is None or self._origin is None:
-            self.stats.warn("frames without a time stamp were put at the average rate")
-            time = times[-1] + step
-        else:
-            time = float(frame.pts * frame.time_base - self._origin)
-            if time <= times[-1]:
-                self.stats.warn("time stamps that repeat or go back were moved to the average rate")
-                time = times[-1] + step
-        times.append(time)
-        length = float(frame.duration * frame.time_base) if frame.duration else step
-        self.stats.end = time + length
+        time = self._clock(frame.pts, frame.duration, frame.time_base)
+        self.stats.times.append(time)
+        self.stats.end = self._clock.end
         return time
 
     def _rgb(self, frame: Any) -> NDArray[np.uint8]:

@@ -44,9 +44,7 @@ def load_rgb(image: str | os.PathLike[str] | NDArray[np.uint8]) -> Image.Image:
     """
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise InputValidationError(
-                f"a photograph must be [H, W, 3] uint8, is {list(image.shape)} {image.dtype}"
-            )
+            raise InputValidationError(f"a photograph must be [H, W, 3] uint8, is {list(image.shape)} {image.dtype}")
         return Image.fromarray(image)
     try:
         with Image.open(image) as opened:
@@ -74,9 +72,7 @@ class Photo:
     def __post_init__(self) -> None:
         x1, y1, x2, y2 = self.box
         if not all(math.isfinite(v) for v in self.box) or x1 >= x2 or y1 >= y2:
-            raise InputValidationError(
-                f"Photo.box must be (x1, y1, x2, y2) with x1 < x2, y1 < y2, is {self.box}"
-            )
+            raise InputValidationError(f"Photo.box must be (x1, y1, x2, y2) with x1 < x2, y1 < y2, is {self.box}")
 
     def pixels(self) -> Image.Image:
         """The photograph as an RGB picture; see :func:`load_rgb`."""
@@ -171,9 +167,7 @@ class Encoding:
 
     def __post_init__(self) -> None:
         if self.matrix not in (None, *_MATRICES):
-            raise InputValidationError(
-                f"Encoding.matrix must be 'bt601', 'bt709' or None, is {self.matrix!r}"
-            )
+            raise InputValidationError(f"Encoding.matrix must be 'bt601', 'bt709' or None, is {self.matrix!r}")
         if self.rotation not in (0, 90, 180, 270):
             raise InputValidationError(f"Encoding.rotation must be 0, 90, 180 or 270, is {self.rotation}")
         if self.gop is not None and self.gop < 1:
@@ -212,11 +206,16 @@ class _Sprite:
         )
         # Pillow asks where each pixel comes from: the turn undone, about the centre.
         half_w, half_h = self.size[0] / 2, self.size[1] / 2
-        affine = (cos, sin, colour.width / 2 - cos * half_w - sin * half_h,
-                  -sin, cos, colour.height / 2 + sin * half_w - cos * half_h)  # fmt: skip
+        affine = (
+            cos,
+            sin,
+            colour.width / 2 - cos * half_w - sin * half_h,
+            -sin,
+            cos,
+            colour.height / 2 + sin * half_w - cos * half_h,
+        )
         self.colour, self.mask = (
-            p.transform(self.size, Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC)
-            for p in (colour, mask)
+            p.transform(self.size, Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC) for p in (colour, mask)
         )
 
     def face(self, u: float) -> NDArray[np.float64]:
@@ -243,11 +242,13 @@ class _Sprite:
         if x1 >= x2 or y1 >= y2:
             return
         # Whole pixels of the canvas, from where they exactly come: motion is smooth below a pixel.
-        part = ((x1 - left) / scale, (y1 - top) / scale,
-                min((x2 - left) / scale, self.size[0]), min((y2 - top) / scale, self.size[1]))  # fmt: skip
-        colour, mask = (
-            p.resize((x2 - x1, y2 - y1), Image.Resampling.BILINEAR, part) for p in (self.colour, self.mask)
+        part = (
+            (x1 - left) / scale,
+            (y1 - top) / scale,
+            min((x2 - left) / scale, self.size[0]),
+            min((y2 - top) / scale, self.size[1]),
         )
+        colour, mask = (p.resize((x2 - x1, y2 - y1), Image.Resampling.BILINEAR, part) for p in (self.colour, self.mask))
         canvas.paste(colour, (x1, y1), mask)
 
 
@@ -360,9 +361,7 @@ class _Tone:
         yield from self.stream.encode(None)
 
 
-def _add_video(
-    container: Any, encoding: Encoding, coded: tuple[int, int], rate: Fraction, base: Fraction
-) -> Any:
+def _add_video(container: Any, encoding: Encoding, coded: tuple[int, int], rate: Fraction, base: Fraction) -> Any:
     options = dict(encoding.options)
     if encoding.codec in ("libx264", "libx265"):
         options = {"preset": "superfast", "crf": "20", **options}
@@ -370,9 +369,7 @@ def _add_video(
         options.setdefault("x265-params", "log-level=error")
     try:
         stream = container.add_stream(encoding.codec, rate=rate, options=options)
-    except (
-        ValueError
-    ) as error:  # av.codec.UnknownCodecError is one, and so is a codec that the container refuses
+    except ValueError as error:  # av.codec.UnknownCodecError is one, and so is a codec that the container refuses
         raise InputValidationError(f"cannot encode with {encoding.codec!r}: {error}") from error
     stream.width, stream.height, stream.pix_fmt = *coded, encoding.pixel_format
     context = stream.codec_context
@@ -460,11 +457,7 @@ def compose_shots(
     with replacing(path) as temporary:
         try:
             # MP4 writes a late start in milliseconds unless told to be finer.
-            finer = (
-                ticks[0] != 0
-                and temporary.suffix in (".mp4", ".m4v", ".mov")
-                and 1000 < base.denominator < 2**31
-            )
+            finer = ticks[0] != 0 and temporary.suffix in (".mp4", ".m4v", ".mov") and 1000 < base.denominator < 2**31
             options = {"movie_timescale": str(base.denominator)} if finer else {}
             with av.open(str(temporary), "w", options=options) as container:
                 stream = _add_video(container, encoding, coded, rate, base)
@@ -472,9 +465,7 @@ def compose_shots(
                 if audio:
                     track = container.add_stream("aac", rate=_AUDIO_RATE, layout="mono", bit_rate=64000)
                     sound = _Tone(track, shots, float(ticks[0] * base) + seconds)
-                for tick, time, (pixels, truth) in zip(
-                    ticks, times, draw_shots(shots, times, size=size), strict=True
-                ):
+                for tick, time, (pixels, truth) in zip(ticks, times, draw_shots(shots, times, size=size), strict=True):
                     if encoding.rotation:
                         pixels = np.ascontiguousarray(np.rot90(pixels, encoding.rotation // 90))
                     frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
@@ -495,8 +486,7 @@ def compose_shots(
                         container.mux(packet)
         except av.error.FFmpegError as error:
             raise VideoProcessingError(
-                f"cannot encode {str(path)!r} as {encoding.codec} {encoding.pixel_format}, "
-                f"{width} x {height}: {error}"
+                f"cannot encode {str(path)!r} as {encoding.codec} {encoding.pixel_format}, {width} x {height}: {error}"
             ) from error
     fps_told = int(rate) if rate.denominator == 1 else float(rate)
     return {"fps": fps_told, "size": [width, height], "times": times, "frames": frames}
@@ -505,9 +495,7 @@ def compose_shots(
 # --- random scripts ---
 
 
-def lay_out(
-    photo: Photo, name: str, column: tuple[float, float], height: int, rng: np.random.Generator
-) -> Actor:
+def lay_out(photo: Photo, name: str, column: tuple[float, float], height: int, rng: np.random.Generator) -> Actor:
     """An actor that stays within a column (left, right) of the picture."""
     photo_width, photo_height = _photo_size(photo)
     left, right = column
@@ -518,14 +506,22 @@ def lay_out(
     scale = float(min(face / (photo.box[3] - photo.box[1]), room, 3.5))
     zoom = float(rng.uniform(0.85, 1.0))
     first, last = (scale, scale * zoom) if rng.random() < 0.5 else (scale * zoom, scale)
-    free = np.maximum(np.array([right - left, height]) / 2 - margin
-                      - 0.57 * scale * np.array([photo_width, photo_height]), 0)  # fmt: skip
+    free = np.maximum(
+        np.array([right - left, height]) / 2 - margin - 0.57 * scale * np.array([photo_width, photo_height]), 0
+    )
     centre = np.array([(left + right) / 2, height / 2])
     start = centre + rng.uniform(-1, 1, 2) * free
     # Slow: at most a tenth of the picture's height in each direction.
     end = start + np.clip(centre + rng.uniform(-1, 1, 2) * free - start, -0.1 * height, 0.1 * height)
-    return Actor(photo, name, (float(start[0]), float(start[1])), (float(end[0]), float(end[1])),
-                 first * photo_height, last * photo_height, float(rng.uniform(-8, 8)))  # fmt: skip
+    return Actor(
+        photo,
+        name,
+        (float(start[0]), float(start[1])),
+        (float(end[0]), float(end[1])),
+        first * photo_height,
+        last * photo_height,
+        float(rng.uniform(-8, 8)),
+    )
 
 
 def _photo_size(photo: Photo) -> tuple[int, int]:

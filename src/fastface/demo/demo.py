@@ -26,6 +26,9 @@ EMBEDDER = "facenet-msceleb1m"
 """The face model of the demo: its package is the one that holds the photographs, so one download does for
 both."""
 
+MIN_FACE_SIZE = 40
+"""Pixels: smaller than any face of the clip, and four times fewer pixels to look at than the default."""
+
 # Seconds, who (by number), and whether the person takes the very place of the one before.
 _PLAN: tuple[tuple[float, tuple[int, ...], bool], ...] = (
     (2.2, (0, 1), False),
@@ -122,7 +125,8 @@ def run(
 
     Args:
         out_dir: the folder; made if it is not there.
-        process: called as process(path, embedder="facenet-msceleb1m"); None: :func:`fastface.process`.
+        process: called as process(path, embedder="facenet-msceleb1m", min_face_size=40); None:
+            :func:`fastface.process`.
         report: called with the timeline once it is there.
         say: called with a line before each step.
         progress: called with (done, total) while photographs are fetched and looked at.
@@ -164,7 +168,7 @@ def run(
         import fastface
 
         process = fastface.process
-    timeline = process(str(video), embedder=EMBEDDER)
+    timeline = process(str(video), embedder=EMBEDDER, min_face_size=MIN_FACE_SIZE)
     timeline.to_json(document, indent=1)
     if report is not None:
         report(timeline)

@@ -55,3 +55,9 @@ def pixel_rects(boxes: Tensor, height: int, width: int) -> Tensor:
 def not_empty(rects: Tensor) -> Tensor:
     """[M] bool: the rectangle holds at least one pixel."""
     return (rects[:, 2:] > rects[:, :2]).all(1)
+
+
+def place_landmarks(points: Tensor, boxes: Tensor) -> Tensor:
+    """O-Net's landmarks [M, 10] (x1..x5, y1..y5 in box sizes) in pixels: [M, 5, 2]; boxes are those it looked at."""
+    sides = (boxes[:, 2:] - boxes[:, :2] + 1.0)[:, None]  # both end pixels count
+    return points.view(-1, 2, 5).transpose(1, 2) * sides + boxes[:, None, :2] - 1.0

@@ -11,8 +11,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 
-
-
 def scale(x: Tensor) -> Tensor:
     """[0, 255] to MTCNN's input range, (x - 127.5) / 128."""
     return (x - 127.5) * 0.0078125

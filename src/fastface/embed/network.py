@@ -90,9 +90,7 @@ class _Residual(nn.Module):
 
     def __init__(self, block: Block35 | Block17 | Block8) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(
-            getattr(block, f"branch{i}") for i in range(3) if hasattr(block, f"branch{i}")
-        )
+        self.branches = nn.ModuleList(getattr(block, f"branch{i}") for i in range(3) if hasattr(block, f"branch{i}"))
         self.conv2d = copy.deepcopy(block.conv2d)
         assert self.conv2d.bias is not None
         self.conv2d.weight.mul_(block.scale)
@@ -125,10 +123,23 @@ class FoldedNetwork(nn.Module):
         super().__init__()
         n = network
         self.body = nn.Sequential(
-            n.conv2d_1a, n.conv2d_2a, n.conv2d_2b, n.maxpool_3a, n.conv2d_3b, n.conv2d_4a, n.conv2d_4b,
-            n.repeat_1, n.mixed_6a, n.repeat_2, n.mixed_7a, n.repeat_3, n.block8, n.avgpool_1a, nn.Flatten(),
+            n.conv2d_1a,
+            n.conv2d_2a,
+            n.conv2d_2b,
+            n.maxpool_3a,
+            n.conv2d_3b,
+            n.conv2d_4a,
+            n.conv2d_4b,
+            n.repeat_1,
+            n.mixed_6a,
+            n.repeat_2,
+            n.mixed_7a,
+            n.repeat_3,
+            n.block8,
+            n.avgpool_1a,
+            nn.Flatten(),
             _folded(n.last_linear, n.last_bn),
-        )  # fmt: skip
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.normalize(self.body(x).float(), p=2.0, dim=1)

@@ -33,6 +33,14 @@ def frontality(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip(1.0 - 2.0 * np.abs(place - 0.5), 0.0, 1.0).astype(np.float32)
 
 
+def legibility(detections: Detections) -> NDArray[np.float32]:
+    """How much of each face's detail can be read, from size and sharpness, whatever its pose: [M] float32 in (0, 1]."""
+    sides = np.maximum(detections.box[:, 2:] - detections.box[:, :2], 1.0)
+    size = np.minimum(np.sqrt(sides.prod(1)) / FULL_SIZE, 1.0)
+    sharp = detections.sharpness / (detections.sharpness + HALF_SHARP)
+    return np.maximum(size * (0.3 + 0.7 * sharp), 1e-3).astype(np.float32)
+
+
 def face_quality(detections: Detections, width: int, height: int) -> NDArray[np.float32]:
     """One figure per face: larger, sharper, more frontal, surer and wholly visible is better.
 
@@ -45,9 +53,7 @@ def face_quality(detections: Detections, width: int, height: int) -> NDArray[np.
     """
     box = detections.box
     sides = np.maximum(box[:, 2:] - box[:, :2], 1.0)
-    size = np.minimum(np.sqrt(sides.prod(1)) / FULL_SIZE, 1.0)
     limit = np.array([width, height], np.float32)
     seen = np.clip(np.minimum(box[:, 2:], limit) - np.maximum(box[:, :2], 0), 0, None).prod(1) / sides.prod(1)
-    sharp = detections.sharpness / (detections.sharpness + HALF_SHARP)
-    quality = size * (0.3 + 0.7 * frontality(detections.landmarks)) * (0.3 + 0.7 * sharp) * seen**2
+    quality = legibility(detections) * (0.3 + 0.7 * frontality(detections.landmarks)) * seen**2
     return np.maximum(quality * detections.score, 1e-3).astype(np.float32)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,9 @@ _EMBED_AT = 32
 @dataclass
 class _Sample:
     quality: float
+    legibility: float
     time: float
-    crop: NDArray[np.uint8]
+    crop: Any
 
 
 class BestFaces:
@@ -51,20 +53,21 @@ class BestFaces:
         track: NDArray[np.int64],
         time: NDArray[np.float64],
         quality: NDArray[np.float32],
-        crop: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
+        legibility: NDArray[np.float32],
+        crop: Callable[[NDArray[np.int64]], Sequence[Any]],
     ) -> None:
         """Faces of one batch, ordered by frame.
 
         Args:
-            track, time, quality: [M], of each face.
-            crop: gives the crops [m, 3, 160, 160] of the faces with the indices [m] that are worth having.
+            track, time, quality, legibility: [M], of each face.
+            crop: gives the crops of the faces with the indices [m] that are worth having, each with its own memory.
         """
         # Decide on placeholders first, so that only what is kept at the end of the batch is cropped.
         pending: list[tuple[int, _Sample]] = []
         nothing = np.zeros(0, np.uint8)
         for i in range(len(track)):
             who = int(track[i])
-            sample = _Sample(float(quality[i]), float(time[i]), nothing)
+            sample = _Sample(float(quality[i]), float(legibility[i]), float(time[i]), nothing)
             rival = self._rival(who, sample.time)
             kept = self._kept.setdefault(who, [])
             if rival is None:
@@ -79,7 +82,7 @@ class BestFaces:
         if wanted:
             crops = crop(np.array([i for i, _ in wanted], np.int64))
             for (_, sample), pixels in zip(wanted, crops, strict=True):
-                sample.crop = pixels.copy()
+                sample.crop = pixels
 
     def take(self, tracks: Iterable[int]) -> list[tuple[int, _Sample]]:
         """The samples of tracks that ended, in the order of time; they are forgotten here."""
@@ -93,20 +96,21 @@ class TrackEmbedder:
     """Gathers crops, embeds them in batches and adds the vectors up per track; memory grows with tracks, not faces.
 
     Args:
-        embed: [m, 3, 160, 160] uint8 -> [m, dim] float32 unit vectors.
+        embed: m crops -> [m, dim] float32 unit vectors.
         dim: their length.
     """
 
-    def __init__(self, embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]], dim: int) -> None:
+    def __init__(self, embed: Callable[[Sequence[Any]], NDArray[np.float32]], dim: int) -> None:
         self._embed, self._dim = embed, dim
-        self._waiting: list[tuple[int, float, NDArray[np.uint8]]] = []
+        self._waiting: list[tuple[int, float, float, Any]] = []
         self._sums: dict[int, NDArray[np.float64]] = {}
         self._weights: dict[int, float] = {}
+        self._legible: dict[int, float] = {}
         self._counts: dict[int, int] = {}
 
-    def add(self, track: int, quality: float, crop: NDArray[np.uint8]) -> None:
-        """One face: its track, its quality > 0 and its crop [3, 160, 160]."""
-        self._waiting.append((track, quality, crop))
+    def add(self, track: int, quality: float, legibility: float, crop: Any) -> None:
+        """One face: its track, its quality and legibility, both > 0, and its crop."""
+        self._waiting.append((track, quality, legibility, crop))
         if len(self._waiting) >= _EMBED_AT:
             self.flush()
 
@@ -114,11 +118,12 @@ class TrackEmbedder:
         """Embed what waits."""
         if not self._waiting:
             return
-        tracks, qualities, crops = zip(*self._waiting, strict=True)
-        self._waiting = []
-        for track, quality, vector in zip(tracks, qualities, self._embed(np.stack(crops)), strict=True):
+        waiting, self._waiting = self._waiting, []
+        vectors = self._embed([crop for *_, crop in waiting])
+        for (track, quality, legibility, _), vector in zip(waiting, vectors, strict=True):
             self._sums[track] = self._sums.get(track, 0.0) + quality * vector.astype(np.float64)
             self._weights[track] = self._weights.get(track, 0.0) + quality
+            self._legible[track] = self._legible.get(track, 0.0) + quality * legibility
             self._counts[track] = self._counts.get(track, 0) + 1
 
     def finish(self) -> Embeddings:
@@ -131,5 +136,6 @@ class TrackEmbedder:
             track=np.array(tracks, np.int64),
             mean=np.array([self._sums[t] / self._weights[t] for t in tracks], np.float32),
             weight=np.array([self._weights[t] for t in tracks], np.float32),
+            legibility=np.array([self._legible[t] / self._weights[t] for t in tracks], np.float32),
             count=np.array([self._counts[t] for t in tracks], np.int64),
         )

@@ -65,14 +65,13 @@ def long_enough(faces: int, frame_interval: float) -> bool:
     return faces >= (CERTAIN_FACES if frame_interval <= 0.1 else 2 if frame_interval <= 0.5 else 1)
 
 
-def legible(embeddings: Embeddings) -> Embeddings:
-    """Shrink the means of poor faces, so that their similarities count for less.
+def discounted(embeddings: Embeddings) -> Embeddings:
+    """Shrink the means of faces of little detail, so that their similarities count for less.
 
-    Small, blurred and turned faces resemble each other whoever they are: on hamilton.mp4 two such men reach 0.24, more
-    than some photographs of one person do. From a mean quality of 0.6 on nothing is shrunk.
+    Small and blurred faces resemble each other whoever they are: on hamilton.mp4 two such men reach 0.24, more than
+    some photographs of one person do. From a legibility of 0.8 on nothing is shrunk.
     """
-    quality = embeddings.weight / np.maximum(embeddings.count, 1)
-    factor = np.minimum(0.4 + quality, 1.0).astype(np.float32)
+    factor = np.minimum(0.2 + embeddings.legibility, 1.0).astype(np.float32)
     return replace(embeddings, mean=embeddings.mean * factor[:, None])
 
 
@@ -148,7 +147,7 @@ def identify(
     Returns:
         The people, in the order of their first tracks; tracks that are in none are too poor to tell.
     """
-    embeddings = legible(embeddings)
+    embeddings = discounted(embeddings)
     row_of = {int(t): i for i, t in enumerate(embeddings.track)}
     apart = {
         (row_of[int(a)], row_of[int(b)])
@@ -160,7 +159,9 @@ def identify(
         return []
     local = {int(r): i for i, r in enumerate(sure_rows)}
     inner = {(local[a], local[b]) for a, b in apart if a in local and b in local}
-    clusters = [([int(sure_rows[r]) for r in rows], s) for rows, s in _cluster(embeddings[sure_rows], inner, linkage_threshold)]
+    clusters = [
+        ([int(sure_rows[r]) for r in rows], s) for rows, s in _cluster(embeddings[sure_rows], inner, linkage_threshold)
+    ]
 
     def mean_of(rows: list[int]) -> NDArray[np.float32]:
         weight = embeddings.weight[rows]

@@ -213,13 +213,10 @@ def _fetch_and_convert(
             source, source_sha256 = by_hand, cache.sha256_of(by_hand)
             if expected is not None and source_sha256 != expected:
                 raise ModelError(
-                    f"{str(by_hand)!r} is not the published file: its sha256 is {source_sha256}, "
-                    f"must be {expected}"
+                    f"{str(by_hand)!r} is not the published file: its sha256 is {source_sha256}, must be {expected}"
                 )
         else:
-            source_sha256 = fetch.download(
-                spec.source, source, sha256=expected, insist=insist, progress=progress
-            )
+            source_sha256 = fetch.download(spec.source, source, sha256=expected, insist=insist, progress=progress)
 
     from fastface.models import convert  # loads torch
 

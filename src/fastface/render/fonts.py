@@ -10,9 +10,18 @@ from PIL import ImageFont
 
 # Pillow looks for these in the system's font folders (Linux, macOS, Windows). Widest coverage of letters
 # first.
-_SYSTEM = ("NotoSans-Regular.ttf", "DejaVuSans.ttf", "LiberationSans-Regular.ttf", "Arial.ttf", "arial.ttf",
-           "NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc", "Arial Unicode.ttf",
-           "msgothic.ttc", "malgun.ttf")  # fmt: skip
+_SYSTEM = (
+    "NotoSans-Regular.ttf",
+    "DejaVuSans.ttf",
+    "LiberationSans-Regular.ttf",
+    "Arial.ttf",
+    "arial.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "wqy-zenhei.ttc",
+    "Arial Unicode.ttf",
+    "msgothic.ttc",
+    "malgun.ttf",
+)
 _NO_LETTER = "\uffff"  # never a letter: every font draws its sign for "missing"
 
 

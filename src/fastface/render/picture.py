@@ -132,16 +132,33 @@ class _Sheet:
         self.image = Image.new("RGB", (width * _SCALE, height * _SCALE), _PAPER)
         self.pen = ImageDraw.Draw(self.image)
 
-    def text(self, x: float, y: float, text: str, size: float, colour: Colour = _INK, *, anchor: str = "ls",
-             bold: bool = False, room: float | None = None) -> None:  # fmt: skip
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: float,
+        colour: Colour = _INK,
+        *,
+        anchor: str = "ls",
+        bold: bool = False,
+        room: float | None = None,
+    ) -> None:
         """anchor: Pillow's, "ls" is the left end of the baseline. room: pixels; what is longer is cut."""
         text = printable(text)
         if room is not None:
             text = fitted(text, size * _SCALE, room * _SCALE)
         font = font_for(text, size * _SCALE)
         # The built-in font has one weight; half a pixel around makes it a bold one.
-        self.pen.text((x * _SCALE, y * _SCALE), text, fill=colour, font=font, anchor=anchor,
-                      stroke_width=1 if bold else 0, stroke_fill=colour)  # fmt: skip
+        self.pen.text(
+            (x * _SCALE, y * _SCALE),
+            text,
+            fill=colour,
+            font=font,
+            anchor=anchor,
+            stroke_width=1 if bold else 0,
+            stroke_fill=colour,
+        )
 
     def bar(self, x1: float, y1: float, x2: float, y2: float, radius: float, colour: Colour) -> None:
         radius = min(radius, (x2 - x1) / 2, (y2 - y1) / 2)
@@ -152,18 +169,12 @@ class _Sheet:
         points = (x1 * _SCALE, y1 * _SCALE, x2 * _SCALE, y2 * _SCALE)
         self.pen.line(points, fill=colour, width=max(round(width * _SCALE), 1))
 
-    def paste(
-        self, picture: Image.Image, x: float, y: float, width: float, height: float, radius: float
-    ) -> None:
+    def paste(self, picture: Image.Image, x: float, y: float, width: float, height: float, radius: float) -> None:
         size = (round(width * _SCALE), round(height * _SCALE))
         mask = Image.new("L", (size[0] * 2, size[1] * 2))
-        ImageDraw.Draw(mask).rounded_rectangle(
-            (0, 0, size[0] * 2 - 1, size[1] * 2 - 1), radius * _SCALE * 2, fill=255
-        )
+        ImageDraw.Draw(mask).rounded_rectangle((0, 0, size[0] * 2 - 1, size[1] * 2 - 1), radius * _SCALE * 2, fill=255)
         mask = mask.resize(size, Image.Resampling.BOX)
-        self.image.paste(
-            picture.resize(size, Image.Resampling.LANCZOS), (round(x * _SCALE), round(y * _SCALE)), mask
-        )
+        self.image.paste(picture.resize(size, Image.Resampling.LANCZOS), (round(x * _SCALE), round(y * _SCALE)), mask)
 
     def finished(self) -> Image.Image:
         return self.image.reduce(_SCALE)
@@ -225,9 +236,7 @@ class _Picture:
         self.frame_height = min(self.frame_width / aspect, 110.0)
         self.strip_top = 150.0
         self.axis = self.strip_top + self.frame_height + 40
-        self.rows = [
-            _Row(p, self.axis + 18 + i * self.row_height, self.row_height) for i, p in enumerate(self.shown)
-        ]
+        self.rows = [_Row(p, self.axis + 18 + i * self.row_height, self.row_height) for i, p in enumerate(self.shown)]
         self.rows_end = self.axis + 18 + max(len(self.rows), 1) * self.row_height
         self.height = math.ceil(self.rows_end + 64)
         self.sheet = _Sheet(width, self.height)
@@ -245,9 +254,7 @@ class _Picture:
         def want_face(row: int, keep: Callable[[Image.Image], None]) -> None:
             box = faces.box[row]
             found.append(
-                _Wish(
-                    float(faces.time[row]), 0.0, lambda frame, turn: keep(_crop(_to_image(frame, turn), box))
-                )
+                _Wish(float(faces.time[row]), 0.0, lambda frame, turn: keep(_crop(_to_image(frame, turn), box)))
             )
 
         spans: list[tuple[float, _Row, Span, NDArray[np.int64]]] = []
@@ -321,9 +328,7 @@ class _Picture:
         """The rows' grounds; drawn before the scale, whose lines go over them."""
         for row in self.rows:
             middle = row.top + row.height / 2
-            self.sheet.bar(
-                self.left, middle - self.bar_height / 2, self.right, middle + self.bar_height / 2, 9, _LANE
-            )
+            self.sheet.bar(self.left, middle - self.bar_height / 2, self.right, middle + self.bar_height / 2, 9, _LANE)
 
     def names(self) -> None:
         for row in self.rows:
@@ -336,15 +341,11 @@ class _Picture:
                 self.sheet.paste(row.avatar, _MARGIN + 3.5, top + 3.5, inner, inner, inner / 2)
             else:
                 initial = row.person.label[:1].upper()
-                self.sheet.text(
-                    _MARGIN + size / 2, middle, initial, size * 0.45, text_color(colour), anchor="mm"
-                )
+                self.sheet.text(_MARGIN + size / 2, middle, initial, size * 0.45, text_color(colour), anchor="mm")
             x = _MARGIN + size + 16
             room = self.left - x - 16
             self.sheet.text(x, middle - 4, row.person.label, 19, bold=True, room=room)
-            share = (
-                f"{_length(row.person.screen_time)}  ·  {100 * row.person.screen_time / self.duration:.0f}%"
-            )
+            share = f"{_length(row.person.screen_time)}  ·  {100 * row.person.screen_time / self.duration:.0f}%"
             self.sheet.text(x, middle + 19, share, 15, _SOFT, room=room)
 
     def bars(self) -> None:
@@ -373,9 +374,7 @@ class _Picture:
             middle = (self.axis + 9 + self.rows_end) / 2
             self.sheet.text(_MARGIN, middle + 6, "Nobody was found.", 19, _SOFT)
         version = self.timeline.run.get("version")
-        self.sheet.text(
-            self.right, y, f"fastface {version}" if version else "fastface", 14, _SOFT, anchor="rs"
-        )
+        self.sheet.text(self.right, y, f"fastface {version}" if version else "fastface", 14, _SOFT, anchor="rs")
 
 
 def timeline_picture(

@@ -30,8 +30,15 @@ Progress = Callable[[int, int], None]
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv")
 
 # Kr, Kb by libav's number of the matrix.
-_LUMA = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
-         9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}  # fmt: skip
+_LUMA = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+    10: (0.2627, 0.0593),
+}
 _LONGEST_GAP = 1.0  # seconds between two detections of a track over which its box is interpolated
 _TIME_TOLERANCE = 0.5  # seconds by which a timeline may be off before it must be that of another video
 
@@ -83,9 +90,7 @@ class _Boxes:
         for rows in np.split(order, cuts) if len(order) else ():
             frames = faces.frame[rows]
             end = max(ends.get(int(faces.track[rows[0]]), 0), int(frames[-1]) + 1)
-            trails.append(
-                _Trail(frames, faces.time[rows], faces.box[rows], int(faces.identity[rows[0]]), end)
-            )
+            trails.append(_Trail(frames, faces.time[rows], faces.box[rows], int(faces.identity[rows[0]]), end))
         self.waiting = sorted(trails, key=lambda t: int(t.frames[0]), reverse=True)
         self.active: list[_Trail] = []
 
@@ -150,9 +155,7 @@ def _label(text: str, colour: Colour, size: int, ink: _Ink, max_width: int) -> _
     width, height = width + width % 2, height + height % 2
     # Opacity at four times the size, so that corners are round rather than stepped.
     big = Image.new("L", (4 * width, 4 * height))
-    ImageDraw.Draw(big).rounded_rectangle(
-        (0, 0, 4 * width - 1, 4 * height - 1), radius=round(size * 1.2), fill=255
-    )
+    ImageDraw.Draw(big).rounded_rectangle((0, 0, 4 * width - 1, 4 * height - 1), radius=round(size * 1.2), fill=255)
     alpha = np.asarray(big.resize((width, height), Image.Resampling.BOX), np.float64)
     picture = Image.new("RGB", (width, height), colour)
     ImageDraw.Draw(picture).text((pad_x, pad_y), text, font=font, fill=text_color(colour))
@@ -226,9 +229,7 @@ class _Painter:
             text = person.label
             if self.similarity and person.similarity is not None:
                 text += f"  {person.similarity:.2f}"
-            self.labels[identity] = _label(
-                text, identity_color(identity), self.text_size, self.ink, self.max_label
-            )
+            self.labels[identity] = _label(text, identity_color(identity), self.text_size, self.ink, self.max_label)
         return self.labels[identity]
 
     def _levels_of(self, identity: int) -> tuple[int, int, int]:
@@ -247,9 +248,7 @@ class _Painter:
                 continue
             line = self.line
             canvas.frame(x1 - 2, y1 - 2, x2 + 2, y2 + 2, 2, self.shadow)
-            canvas.frame(
-                x1, y1, x2, y2, min(line, max((x2 - x1) // 4 * 2, 2), max((y2 - y1) // 4 * 2, 2)), levels
-            )
+            canvas.frame(x1, y1, x2, y2, min(line, max((x2 - x1) // 4 * 2, 2), max((y2 - y1) // 4 * 2, 2)), levels)
             label = self._label_of(identity)
             above = y1 - label.height - 2
             top = above if above >= 0 else min(max(y2 + 2, 0), canvas.height - label.height)
@@ -369,9 +368,7 @@ def open_video(path: str | os.PathLike[str]) -> Any:
         raise InputValidationError(f"cannot read {str(path)!r} as a video: {error}") from error
     if not container.streams.video:
         container.close()
-        raise InputValidationError(
-            f"{str(path)!r} has no picture, only {len(container.streams)} other streams"
-        )
+        raise InputValidationError(f"{str(path)!r} has no picture, only {len(container.streams)} other streams")
     return container
 
 
@@ -391,11 +388,11 @@ class _Sound:
         except ValueError:
             layout = "mono" if source.codec_context.layout.nb_channels == 1 else "stereo"
             self.stream = container.add_stream("aac", rate=source.codec_context.sample_rate, layout=layout)
-            self.resampler = av.AudioResampler(
-                format="fltp", layout=layout, rate=source.codec_context.sample_rate
+            self.resampler = av.AudioResampler(format="fltp", layout=layout, rate=source.codec_context.sample_rate)
+            notes.append(
+                f"the sound is {source.codec_context.name}, which does not fit into {suffix}: "
+                f"it was encoded anew as AAC"
             )
-            notes.append(f"the sound is {source.codec_context.name}, which does not fit into {suffix}: "
-                         f"it was encoded anew as AAC")  # fmt: skip
 
     def take(self, packet: Any) -> None:
         if self.resampler is None:
@@ -453,9 +450,7 @@ class _Writer:
         ink = _Ink(self.convert.matrix, self.convert.full)
         self.painter = _Painter(self.timeline, width, height, ink, self.similarity)
         try:
-            stream = self.container.add_stream(
-                "libx264", rate=self.rate, options={"preset": "veryfast", "crf": "18"}
-            )
+            stream = self.container.add_stream("libx264", rate=self.rate, options={"preset": "veryfast", "crf": "18"})
         except ValueError as error:
             raise VideoProcessingError("cannot encode H.264: this PyAV was built without libx264") from error
         stream.width, stream.height, stream.pix_fmt = *self.convert.out, "yuv420p"
@@ -571,9 +566,7 @@ def render(
 
     target = Path(out_path)
     if target.suffix.lower() not in CONTAINERS:
-        raise InputValidationError(
-            f"cannot write {str(target)!r}: the name must end in {', '.join(CONTAINERS)}"
-        )
+        raise InputValidationError(f"cannot write {str(target)!r}: the name must end in {', '.join(CONTAINERS)}")
     source = open_video(video_path)
     if target.exists() and target.samefile(video_path):
         source.close()
@@ -601,9 +594,7 @@ def render(
                             progress(writer.frames, max(total, writer.frames) if total else 0)
                 writer.end()
         except av.error.FFmpegError as error:
-            raise VideoProcessingError(
-                f"cannot render {str(video_path)!r} to {str(target)!r}: {error}"
-            ) from error
+            raise VideoProcessingError(f"cannot render {str(video_path)!r} to {str(target)!r}: {error}") from error
         notes = list(writer.notes)
         if lost:
             notes.append(f"{lost} packets of {str(video_path)!r} are damaged and were left out")

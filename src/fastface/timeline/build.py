@@ -52,12 +52,16 @@ def build_timeline(
 
     identities = []
     for i, person in enumerate(people):
-        spans = tuple(
-            Span(seconds(a), seconds(b), a, b) for a, b in _union(sorted(extent[t] for t in person.tracks))
-        )
+        spans = tuple(Span(seconds(a), seconds(b), a, b) for a, b in _union(sorted(extent[t] for t in person.tracks)))
         identities.append(
-            Identity(i, person.name, person.similarity, person.threshold,
-                     float(sum(s.end - s.start for s in spans)), spans)  # fmt: skip
+            Identity(
+                id=i,
+                name=person.name,
+                similarity=person.similarity,
+                threshold=person.threshold,
+                screen_time=float(sum(s.end - s.start for s in spans)),
+                instances=spans,
+            )
         )
     track = np.array([number[t] for t in faces.track.tolist()], np.int64)
     identity = np.array([identity_of.get(t, -1) for t in track.tolist()], np.int64)

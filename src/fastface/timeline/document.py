@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,8 @@ class _Reader:
 
     def number(self) -> float:
         value = self.value
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(float(value)):
+        # Whole numbers of JSON may be too large for a float.
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
             raise self.fail(f"must be a finite number, is {value!r}")
         return float(value)
 
@@ -173,15 +175,22 @@ def _identity(reader: _Reader) -> Identity:
 
     spans = []
     for item in reader["instances"].items():
-        span = Span(item["start"].number(), item["end"].number(),
-                    item["start_frame"].integer(), item["end_frame"].integer())  # fmt: skip
+        span = Span(
+            item["start"].number(), item["end"].number(), item["start_frame"].integer(), item["end_frame"].integer()
+        )
         if not (0 <= span.start <= span.end and span.start_frame < span.end_frame):
             raise item.fail(f"must have 0 <= start <= end and start_frame < end_frame, is {item.value!r}")
         if spans and span.start_frame < spans[-1].end_frame:
             raise item.fail("overlaps the instance before it")
         spans.append(span)
-    return Identity(reader["id"].integer(), name, optional("similarity"), optional("threshold"),
-                    reader["screen_time"].number(), tuple(spans))  # fmt: skip
+    return Identity(
+        reader["id"].integer(),
+        name,
+        optional("similarity"),
+        optional("threshold"),
+        reader["screen_time"].number(),
+        tuple(spans),
+    )
 
 
 def _unique(ids: list[int], where: str) -> set[int]:
@@ -232,5 +241,6 @@ def from_document(document: Any) -> Timeline:
         raise columns["track"].fail("names a track that is not in tracks")
     if (np.diff(arrays["frame"]) < 0).any() or (arrays["frame"] < 0).any():
         raise columns["frame"].fail("must be in ascending order from 0")
-    return Timeline(dict(root["video"].mapping()), dict(root["run"].mapping()), identities, tuple(tracks),
-                    Faces(**arrays))  # fmt: skip
+    return Timeline(
+        dict(root["video"].mapping()), dict(root["run"].mapping()), identities, tuple(tracks), Faces(**arrays)
+    )

@@ -141,12 +141,22 @@ class Timeline:
             span = next((s for s in person.instances if s.start <= seconds < s.end), None)
             if span is None:
                 continue
-            mine = np.flatnonzero((self.faces.identity == person.id) & (self.faces.frame >= span.start_frame)
-                                  & (self.faces.frame < span.end_frame))  # fmt: skip
+            mine = np.flatnonzero(
+                (self.faces.identity == person.id)
+                & (self.faces.frame >= span.start_frame)
+                & (self.faces.frame < span.end_frame)
+            )
             # Times in a document are rounded to a microsecond, and so may be the asked one.
             row = mine[max(int(np.searchsorted(self.faces.time[mine], seconds + 1e-6, side="right")) - 1, 0)]
-            found.append(Appearance(person, int(self.faces.frame[row]), self.faces.box[row],
-                                    float(self.faces.score[row]), self.faces.landmarks[row]))  # fmt: skip
+            found.append(
+                Appearance(
+                    person,
+                    int(self.faces.frame[row]),
+                    self.faces.box[row],
+                    float(self.faces.score[row]),
+                    self.faces.landmarks[row],
+                )
+            )
         return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:

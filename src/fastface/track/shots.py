@@ -34,18 +34,18 @@ class ShotDetector:
         self._last: NDArray[np.float32] | None = None
         self._changes: deque[float] = deque(maxlen=_HISTORY)
 
-    def update(self, signatures: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def update(self, signatures: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Which frames begin a shot.
 
         Args:
-            signatures: [N, S] float32 in [0, 1], a thumbnail of each frame; N frames that follow those of the last
+            signatures: [N, S] uint8, a thumbnail of each frame; N frames that follow those of the last
                 call.
 
         Returns:
             [N] uint8, 1 where a shot begins; the very first frame counts as one.
         """
         cuts = np.zeros(len(signatures), np.uint8)
-        for i, signature in enumerate(signatures):
+        for i, signature in enumerate(signatures.astype(np.float32) / 255):
             if self._last is None:
                 cuts[i] = 1
             else:

@@ -39,13 +39,13 @@ class FaceTracker:
         )
 
     def update(
-        self, time: NDArray[np.float64], signatures: NDArray[np.float32], detections: Detections
+        self, time: NDArray[np.float64], signatures: NDArray[np.uint8], detections: Detections
     ) -> NDArray[np.int64]:
         """One batch, in order.
 
         Args:
             time: [N] float64, seconds of the frames.
-            signatures: [N, S] float32, thumbnails of the frames; see :class:`ShotDetector`.
+            signatures: [N, S] uint8, thumbnails of the frames; see :class:`ShotDetector`.
             detections: the M faces of these frames.
 
         Returns:

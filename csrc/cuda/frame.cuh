@@ -1,0 +1,81 @@
+// NV12, P016 and RGB frames in device memory, read as RGB in display orientation.
+//
+// Compiled with SAMPLE (unsigned char or unsigned short: one sample of a plane) and OUT (float or __half: what networks
+// take) defined.
+#pragma once
+
+#include <cuda_fp16.h>
+
+#include "common/area.h"
+#include "common/color.h"
+
+#ifndef SAMPLE
+#define SAMPLE unsigned char
+#endif
+#ifndef OUT
+#define OUT float
+#endif
+
+namespace fastface {
+
+// Where the pixels of a batch of frames lie; fastface/gpu/frames.py packs the same struct.
+struct FrameGeometry {
+  long long frame_stride;     // samples from one frame to the next
+  int pitch;                  // samples from one row to the next
+  int coded_width, coded_height;
+  int uv_row;                 // the row at which the interleaved U and V samples begin
+  int width, height;          // as displayed: after rotation
+  int rotation;               // degrees clockwise from coded to displayed: 0, 90, 180, 270
+  int rgb;                    // 1: samples are interleaved R, G, B, and there is no U and V
+  YuvToRgb matrix;
+};
+
+struct FrameBatch : FrameGeometry {
+  const SAMPLE* data;
+  __device__ FrameBatch(const SAMPLE* samples, const FrameGeometry* geometry)
+      : FrameGeometry(*geometry), data(samples) {}
+};
+
+// The coded place of displayed pixel (x, y).
+__device__ __forceinline__ void coded_place(const FrameBatch& f, int x, int y, int* cx, int* cy) {
+  switch (f.rotation) {
+    case 90: *cx = y; *cy = f.coded_height - 1 - x; break;
+    case 180: *cx = f.coded_width - 1 - x; *cy = f.coded_height - 1 - y; break;
+    case 270: *cx = f.coded_width - 1 - y; *cy = x; break;
+    default: *cx = x; *cy = y;
+  }
+}
+
+__device__ __forceinline__ void fetch_rgb(const FrameBatch& f, long long frame, int x, int y, float* rgb) {
+  int cx, cy;
+  coded_place(f, x, y, &cx, &cy);
+  const SAMPLE* base = f.data + frame * f.frame_stride;
+  if (f.rgb) {
+    const SAMPLE* p = base + static_cast<long long>(cy) * f.pitch + 3 * cx;
+    rgb[0] = p[0];
+    rgb[1] = p[1];
+    rgb[2] = p[2];
+    return;
+  }
+  const SAMPLE* uv = base + static_cast<long long>(f.uv_row + cy / 2) * f.pitch + (cx & ~1);
+  yuv_to_rgb(f.matrix, base[static_cast<long long>(cy) * f.pitch + cx], uv[0], uv[1], rgb);
+}
+
+// Sums of R, G and B over displayed pixels [x1, x2) x [y1, y2).
+__device__ __forceinline__ void sum_rgb(const FrameBatch& f, long long frame, int x1, int x2, int y1, int y2,
+                                        float* sum) {
+  sum[0] = sum[1] = sum[2] = 0.0f;
+  for (int y = y1; y < y2; ++y)
+    for (int x = x1; x < x2; ++x) {
+      float rgb[3];
+      fetch_rgb(f, frame, x, y, rgb);
+      sum[0] += rgb[0];
+      sum[1] += rgb[1];
+      sum[2] += rgb[2];
+    }
+}
+
+__device__ __forceinline__ void store(float* p, float v) { *p = v; }
+__device__ __forceinline__ void store(__half* p, float v) { *p = __float2half_rn(v); }
+
+}  // namespace fastface

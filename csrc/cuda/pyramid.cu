@@ -1,0 +1,31 @@
+// NV12 to every level of the image pyramid by area resampling, one launch for all levels and frames.
+#include "frame.cuh"
+
+namespace fastface {
+
+// Level l of frame n is [heights[l], widths[l], 3] at out + offsets[l] + n * heights[l] * widths[l] * 3: each level is
+// one channels-last tensor of all frames. first[l] is the number of pixels of the levels before l; grid.y is the frame.
+// scaled != 0 scales for MTCNN, else values stay in [0, 255].
+extern "C" __global__ void pyramid(const SAMPLE* data, const FrameGeometry* geometry, int levels, const int* heights, const int* widths,
+                                   const int* first, const long long* offsets, int pixels, int scaled, OUT* out) {
+  const FrameBatch frames(data, geometry);
+  const int frame = blockIdx.y;
+  for (int p = blockIdx.x * blockDim.x + threadIdx.x; p < pixels; p += gridDim.x * blockDim.x) {
+    int level = 0;
+    while (level + 1 < levels && p >= first[level + 1]) ++level;
+    const int h = heights[level], w = widths[level], local = p - first[level];
+    const int oy = local / w, ox = local % w;
+    const int y1 = area_begin(oy, frames.height, h), y2 = area_end(oy, frames.height, h);
+    const int x1 = area_begin(ox, frames.width, w), x2 = area_end(ox, frames.width, w);
+    float sum[3];
+    sum_rgb(frames, frame, x1, x2, y1, y2, sum);
+    const float area = static_cast<float>((y2 - y1) * (x2 - x1));
+    OUT* dst = out + offsets[level] + (static_cast<long long>(frame) * h * w + local) * 3;
+    for (int c = 0; c < 3; ++c) {
+      const float mean = sum[c] / area;
+      store(dst + c, scaled ? mtcnn_scale(mean) : mean);
+    }
+  }
+}
+
+}  // namespace fastface

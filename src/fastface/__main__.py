@@ -1,0 +1,7 @@
+"""`python -m fastface` is `fastface`."""
+
+import sys
+
+from fastface.cli import main
+
+sys.exit(main())

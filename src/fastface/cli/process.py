@@ -1,0 +1,179 @@
+"""`fastface process`: a video in, a timeline out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastface.errors import InputValidationError
+
+if TYPE_CHECKING:
+    from fastface.timeline import Timeline
+
+_WRITERS = {".json": "to_json", ".csv": "to_csv", ".parquet": "to_parquet"}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Add `process` to a command line's subcommands."""
+    parser = subparsers.add_parser(
+        "process",
+        help="find out who is on screen in a video, when and where",
+        description="Detects, follows and identifies every face of a video and prints who is on screen when.",
+    )
+    parser.add_argument("video", metavar="VIDEO")
+    parser.add_argument("-o", "--output", metavar="OUT", help="write the timeline: .json, .csv or .parquet")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    parser.add_argument("--gallery", metavar="DIR", help="known people: a folder of photographs per person")
+    parser.add_argument("--min-face-size", type=int, default=20, metavar="N", help="pixels (default: %(default)s)")
+    parser.add_argument(
+        "--thresholds",
+        type=float,
+        nargs=3,
+        default=(0.6, 0.7, 0.7),
+        metavar=("P", "R", "O"),
+        help="scores that the detector's three networks ask for (default: 0.6 0.7 0.7)",
+    )
+    parser.add_argument("--factor", type=float, default=0.709, help="of the image pyramid (default: %(default)s)")
+    parser.add_argument("--embedder", default="auto", metavar="NAME", help="see `fastface models list` (default: auto)")
+    parser.add_argument(
+        "--embed",
+        choices=("track", "every"),
+        default="track",
+        help="embed the best faces of each track, or every face (default: %(default)s)",
+    )
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="look at every N-th frame (default: 1)")
+    parser.add_argument(
+        "--min-track-score",
+        type=float,
+        default=0.95,
+        metavar="S",
+        help="dismiss tracks whose best faces score less; 0 keeps all (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--similarity-threshold",
+        type=float,
+        metavar="S",
+        help="cosine from which somebody is taken for a person of the gallery (default: the model's)",
+    )
+    parser.add_argument(
+        "--linkage-threshold",
+        type=float,
+        metavar="S",
+        help="average cosine from which tracks are one person (default: the model's)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what `fastface process` says; returns the exit code."""
+    writer = None
+    if args.output is not None:
+        writer = _WRITERS.get(Path(args.output).suffix.lower())
+        if writer is None:
+            raise InputValidationError(f"--output is {args.output!r}, must end in {', '.join(_WRITERS)}")
+        # Said before the work, not after it.
+        if not Path(args.output).resolve().parent.is_dir():
+            raise InputValidationError(f"--output is {args.output!r}, but its folder does not exist")
+    import fastface
+
+    show = not args.quiet and sys.stderr.isatty()
+    with _progress(show) as progress:
+        timeline = fastface.process(
+            args.video,
+            device=args.device,
+            gallery=args.gallery,
+            min_face_size=args.min_face_size,
+            thresholds=tuple(args.thresholds),
+            factor=args.factor,
+            embedder=args.embedder,
+            embed=args.embed,
+            every=args.every,
+            min_track_score=args.min_track_score,
+            similarity_threshold=args.similarity_threshold,
+            linkage_threshold=args.linkage_threshold,
+            progress=progress,
+        )
+    if writer is not None:
+        getattr(timeline, writer)(args.output)
+    if not args.quiet:
+        summary(timeline)
+        if args.output is not None:
+            print(f"written: {args.output}")
+    return 0
+
+
+@contextlib.contextmanager
+def _progress(show: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+    """A bar on a terminal: frames, frames a second, time left."""
+    if not show:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("frames"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("frames", total=None, rate="")
+
+        def update(done: int, total: int | None) -> None:
+            elapsed = bar.tasks[0].elapsed or 0.0
+            rate = f"{done / elapsed:.0f} fps" if elapsed > 0 else ""
+            bar.update(task, completed=done, total=total if total and total >= done else None, rate=rate)
+
+        yield update
+
+
+def _clock(seconds: float) -> str:
+    """0:07.5 or 1:02:03.4"""
+    tenths = round(seconds * 10)
+    hours, rest = divmod(tenths, 36000)
+    minutes, rest = divmod(rest, 600)
+    head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{head}:{rest / 10:04.1f}"
+
+
+def summary(timeline: Timeline) -> None:
+    """Print who is on screen when, as a table on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    video, run_ = timeline.video, timeline.run
+    rate = run_["frames_decoded"] / run_["seconds"] if run_["seconds"] else 0.0
+    console.print(
+        f"{video['path']}: {video['width']}x{video['height']} {video['codec']}, {_clock(video['duration'])}, "
+        f"{video['frame_count']} frames in {run_['seconds']:.1f} s ({rate:.0f} fps) on {run_['device']}",
+        markup=False,
+    )
+    if timeline.identities:
+        table = Table("person", "screen time", "similarity", "when", box=None, pad_edge=False, header_style="bold")
+        for person in timeline.identities:
+            spans = [f"{_clock(s.start)}-{_clock(s.end)}" for s in person.instances]
+            when = ", ".join(spans[:6]) + (f" and {len(spans) - 6} more" if len(spans) > 6 else "")
+            score = "" if person.similarity is None else f"{person.similarity:.2f} (>= {person.threshold:.2f})"
+            table.add_row(Text(person.label), f"{person.screen_time:.1f} s", score, when)
+        console.print(table)
+    else:
+        console.print("nobody on screen")
+    faces = timeline.faces
+    unknown = int((faces.identity < 0).sum())
+    console.print(
+        f"{len(faces)} faces in {len(timeline.tracks)} tracks"
+        + (f", {unknown} of them too short or too poor to tell" if unknown else "")
+        + f"; embedder {run_['embedder']['name']}",
+        markup=False,
+    )
+    for warning in run_["warnings"]:
+        console.print(f"warning: {warning}", markup=False)

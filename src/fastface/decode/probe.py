@@ -1,0 +1,150 @@
+"""What the decoders share: opening a file, saying what is in it, and turning time stamps into seconds."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from fastface.decode.color import is_full_range, matrix_of
+from fastface.errors import InputValidationError
+from fastface.types import VideoInfo
+
+
+@dataclass
+class DecodeStats:
+    """What a decoder did so far.
+
+    Attributes:
+        frames: decoded, whether or not they were asked for.
+        skipped: packets or frames that could not be decoded.
+        warnings: what was assumed or lost, one sentence each.
+        times: seconds of each decoded frame from the first one shown.
+        end: seconds at which the last decoded frame ends.
+    """
+
+    frames: int = 0
+    skipped: int = 0
+    warnings: list[str] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    end: float = 0.0
+
+    def warn(self, sentence: str) -> None:
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+
+
+def open_container(path: str | os.PathLike[str]) -> Any:
+    """Open a file with libav.
+
+    Raises:
+        InputValidationError: there is no such file, it cannot be read, or it is no media file.
+    """
+    name = os.fspath(path)
+    if not Path(name).is_file():
+        what = "is a folder" if Path(name).is_dir() else "does not exist"
+        raise InputValidationError(f"the video {name!r} {what}")
+    try:
+        # file: keeps libav from taking a name with a colon in it for a protocol.
+        container = av.open("file:" + os.path.abspath(name))
+    except av.error.FFmpegError as error:
+        raise InputValidationError(f"{name!r} is not a video that libav can open: {error.strerror}") from error
+    except OSError as error:
+        raise InputValidationError(f"the video {name!r} cannot be read: {error.strerror}") from error
+    if container.format.name == "tty":  # libav paints any text as a picture
+        container.close()
+        raise InputValidationError(f"{name!r} is not a video that libav can open: it is text")
+    return container
+
+
+def video_stream(container: Any, path: str | os.PathLike[str]) -> Any:
+    """The first video stream of an open container.
+
+    Raises:
+        InputValidationError: there is none.
+    """
+    video = [s for s in container.streams if s.type == "video"]
+    if not video:
+        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        raise InputValidationError(f"{os.fspath(path)!r} has no video stream (it has: {kinds})")
+    return video[0]
+
+
+def describe(path: str, container: Any, stream: Any, first: Any, stats: DecodeStats) -> VideoInfo:
+    """What container, stream and its first frame (av.VideoFrame) say; what had to be assumed goes to `stats`."""
+    matrix, warning = matrix_of(int(first.colorspace), first.height)
+    if warning:
+        stats.warn(warning)
+    rotation = -round(first.rotation / 90) * 90 % 360  # PyAV counts counterclockwise
+    width, height = (first.height, first.width) if rotation in (90, 270) else (first.width, first.height)
+    rate = stream.average_rate or stream.guessed_rate
+    duration = None
+    if stream.duration:
+        duration = float(stream.duration * stream.time_base)
+    elif container.duration:
+        duration = container.duration / av.time_base
+    return VideoInfo(
+        path=path,
+        width=width,
+        height=height,
+        rotation=rotation,
+        codec=stream.codec_context.name,
+        duration=duration,
+        frame_count=stream.frames or None,
+        average_rate=float(rate) if rate else None,
+        pixel_format=first.format.name,
+        matrix=matrix,
+        full_range=is_full_range(int(first.color_range), first.format.name),
+        warnings=tuple(stats.warnings),
+    )
+
+
+NO_STAMP = "frames without a time stamp were put at the average rate"
+BACKWARDS = "time stamps that repeat or go back were moved to the average rate"
+
+
+class Clock:
+    """Turns the time stamps of frames, taken in the order shown, into ascending seconds from the first one shown.
+
+    Args:
+        stats: where warnings go.
+        average_rate: frames a second, for frames without a time stamp; None where unknown.
+        origin: seconds of the stream at which time is 0; None takes it from the first frame.
+        started: True if frames before these were shown (with another clock), so that `origin` holds.
+
+    Attributes:
+        last: seconds of the last frame; None before the first.
+        end: seconds at which it ends.
+    """
+
+    def __init__(
+        self, stats: DecodeStats, average_rate: float | None, *, origin: Fraction | None = None, started: bool = False
+    ) -> None:
+        self._stats = stats
+        self._step = 1.0 / (average_rate or 25.0)
+        self._origin = origin
+        self._started = started
+        self.last: float | None = None
+        self.end = 0.0
+
+    def __call__(self, pts: int | None, duration: int | None, time_base: Fraction) -> float:
+        """Seconds of the next frame; ascending even where the stream is not."""
+        if self.last is None and not self._started:
+            # The origin stays None if the stream has no time stamps at all.
+            self._origin = None if pts is None else pts * time_base
+            time = 0.0
+        elif pts is None or self._origin is None:
+            self._stats.warn(NO_STAMP)
+            time = (self.last or 0.0) + self._step
+        else:
+            time = float(pts * time_base - self._origin)
+            if self.last is not None and time <= self.last:
+                self._stats.warn(BACKWARDS)
+                time = self.last + self._step
+        self.last = time
+        self.end = time + (float(duration * time_base) if duration else self._step)
+        return time

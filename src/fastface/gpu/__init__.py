@@ -1,0 +1,1 @@
+"""CUDA: compiling and launching our kernels, frames in device memory."""

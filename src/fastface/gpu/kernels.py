@@ -1,0 +1,113 @@
+"""Our CUDA kernels: compiled at first use by NVRTC through CuPy (which caches them on disk), launched on any stream."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastface.errors import GPUError
+
+OUTPUTS = {"float32": "float", "float16": "__half"}
+SAMPLES = {8: "unsigned char", 16: "unsigned short"}
+
+
+def source_folder() -> Path:
+    """The folder that holds `cuda/` and `common/`: package data, or csrc/ in a source tree.
+
+    Raises:
+        GPUError: neither is there; the installation is incomplete.
+    """
+    package = Path(__file__).parents[1]
+    for folder in (package / "csrc", package.parents[1] / "csrc"):
+        if (folder / "cuda").is_dir():
+            return folder
+    raise GPUError("the CUDA sources are missing from this installation; install fastface-gpu again")
+
+
+@functools.cache
+def _module(name: str, output: str, depth: int, device: int) -> Any:
+    import cupy
+
+    folder = source_folder()
+    options = (
+        "-std=c++17",
+        f"-I{folder}",
+        f"-I{folder / 'cuda'}",
+        f"-DOUT={OUTPUTS[output]}",
+        f"-DSAMPLE={SAMPLES[depth]}",
+    )
+    code = (folder / "cuda" / f"{name}.cu").read_text(encoding="utf-8")
+    with cupy.cuda.Device(device):
+        try:
+            module = cupy.RawModule(code=code, options=options)
+            module.compile()
+        except cupy.cuda.compiler.CompileException as error:
+            raise GPUError(f"the kernel {name}.cu does not compile on this machine: {error}") from error
+    return module
+
+
+def kernel(file: str, function: str, *, output: str = "float32", depth: int = 8, device: int = 0) -> Any:
+    """A kernel of csrc/cuda, compiled for this output type ("float32", "float16") and sample depth (8, 16)."""
+    return _module(file, output, depth, device).get_function(function)
+
+
+class _StreamAddress:
+    """An address in the form of the CUDA stream protocol."""
+
+    def __init__(self, address: int) -> None:
+        self._address = address
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._address
+
+
+class Launcher:
+    """Launches kernels on one stream, with the arguments' types fixed by their Python types.
+
+    int becomes int32, float float32, and a tensor or `Pointer` its address.
+
+    Args:
+        stream: address of a CUDA stream (torch's `stream.cuda_stream`).
+        device: number of the GPU.
+    """
+
+    def __init__(self, stream: int, device: int) -> None:
+        import cupy
+
+        # CuPy 14 asks for an object with the CUDA stream protocol; before, an address was the way.
+        if hasattr(cupy.cuda.Stream, "from_external"):
+            self._stream = cupy.cuda.Stream.from_external(_StreamAddress(stream))
+        else:
+            self._stream = cupy.cuda.ExternalStream(stream, device)
+
+    def __call__(self, function: Any, grid: tuple[int, ...], block: int, *args: Any, shared_memory: int = 0) -> None:
+        """Launch; returns at once.
+
+        Raises:
+            GPUError: the launch was refused.
+        """
+        from cupy_backends.cuda.api.driver import CUDADriverError
+
+        packed = tuple(_pack(a) for a in args)
+        if shared_memory > 48 << 10:
+            function.max_dynamic_shared_size_bytes = shared_memory
+        try:
+            with self._stream:
+                function(grid, (block,), packed, shared_mem=shared_memory)
+        except CUDADriverError as error:
+            raise GPUError(f"a kernel could not be launched: {error}") from error
+
+
+def _pack(value: Any) -> Any:
+    if isinstance(value, bool):
+        return np.int32(value)
+    if isinstance(value, int):
+        return np.int32(value)
+    if isinstance(value, float):
+        return np.float32(value)
+    if hasattr(value, "data_ptr"):
+        return np.uint64(value.data_ptr())
+    return value

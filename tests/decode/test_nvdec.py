@@ -1,0 +1,326 @@
+"""The GPU decoder: its scheduling with a stand-in for the device, and on a GPU against libav, bit for bit."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from decode_clips import CLIPS, loop, make
+from fake_gpu import FakeGpu, packed
+
+from fastface.decode import LibavDecoder
+from fastface.decode.device import NO_PTS, DeviceFrameBatch, InOrder, Unsupported, stream_address
+from fastface.decode.nvdec import NvdecDecoder
+from fastface.errors import GPUError, GPUMemoryError, InputValidationError
+
+ON_GPU = [n for n in CLIPS if not n.startswith("mpeg")]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("clips")
+
+    def get(name: str) -> Path:
+        path = folder / f"{name}.{CLIPS[name].suffix}"
+        return path if path.exists() else make(path, CLIPS[name])
+
+    return get
+
+
+def whole(path: Path) -> tuple[list[int], np.ndarray]:
+    """pts, and [N, rows, row] samples as they stand in the ring, of libav's frames."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    return [NO_PTS if f.pts is None else f.pts for f in frames], np.stack([packed(f) for f in frames])
+
+
+def visible(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Without the column that rounds an odd width up, which is nobody's."""
+    if width % 2:
+        pixels = pixels.copy()
+        pixels[:, :height, width] = 0
+    return pixels
+
+
+def take(decoder: NvdecDecoder) -> tuple[list[int], list[float], list[int], np.ndarray]:
+    """index, time, pts and samples of all batches, on the host; each is released."""
+    rows: list[tuple[list[int], list[float], list[int], np.ndarray]] = []
+    for batch in decoder:
+        batch.synchronize()
+        host = batch.pixels.get() if hasattr(batch.pixels, "get") else np.array(batch.pixels)
+        rows.append((list(batch.index), list(batch.time), list(batch.pts), visible(host, batch.width, batch.height)))
+        batch.release()
+    index, time, pts = ([x for r in rows for x in r[i]] for i in range(3))
+    return index, time, pts, np.concatenate([r[3] for r in rows])
+
+
+class TestScheduling:
+    """Everything but CUDA, on any machine."""
+
+    @pytest.mark.parametrize("name", ON_GPU)
+    @pytest.mark.parametrize("sessions", [1, 3])
+    def test_same_as_libav(self, clip: Any, name: str, sessions: int) -> None:
+        path = clip(name)
+        with NvdecDecoder(path, sessions=sessions, batch_size=8, min_frames=25, _backend=FakeGpu.maker()) as decoder:
+            index, time, pts, pixels = take(decoder)
+        want_pts, want = whole(path)
+        assert index == list(range(120))
+        assert pts == want_pts
+        assert np.array_equal(pixels, want)
+        with LibavDecoder(path) as reference:
+            assert np.concatenate([b.time for b in reference]).tolist() == time
+        assert decoder.info == reference.info
+        assert decoder.stats == reference.stats
+
+    @pytest.mark.parametrize("every", [2, 7, 50])
+    @pytest.mark.parametrize("ordered", [True, False])
+    def test_every(self, clip: Any, every: int, ordered: bool) -> None:
+        path = clip("h264_vfr")
+        maker = FakeGpu.maker()
+        with NvdecDecoder(
+            path, sessions=3, every=every, batch_size=4, min_frames=25, ordered=ordered, _backend=maker
+        ) as decoder:
+            index, time, pts, pixels = take(decoder)
+        order = np.argsort(index)
+        want_pts, want = whole(path)
+        assert sorted(index) == list(range(0, 120, every))
+        assert [pts[i] for i in order] == want_pts[::every]
+        assert np.array_equal(pixels[order], want[::every])
+        with LibavDecoder(path) as reference:
+            for _ in reference:
+                pass
+        assert decoder.stats.times == reference.stats.times
+        assert decoder.stats.end == reference.stats.end
+        assert decoder.stats.frames == 120
+        assert [time[i] for i in order] == reference.stats.times[::every]
+
+    def test_small_ring_is_slow_but_never_stuck(self, clip: Any, tmp_path: Path) -> None:
+        loop(clip("h264_closed"), tmp_path / "long.mp4", 600)
+        maker = FakeGpu.maker()
+        with NvdecDecoder(
+            tmp_path / "long.mp4", sessions=4, batch_size=4, min_frames=25, hold=1, memory=1, _backend=maker
+        ) as decoder:
+            index, *_ = take(decoder)
+        assert maker.made[0].blocks == 3
+        assert index == list(range(600))
+
+    def test_consumer_may_hold_what_it_said(self, clip: Any) -> None:
+        with NvdecDecoder(
+            clip("h264_closed"), sessions=4, batch_size=4, min_frames=25, hold=3, memory=1, _backend=FakeGpu.maker()
+        ) as decoder:
+            held: list[DeviceFrameBatch] = []
+            seen = 0
+            for batch in decoder:
+                held.append(batch)
+                seen += len(batch)
+                if len(held) > 3:
+                    held.pop(0).release(0)
+            assert seen == 120
+
+    def test_holding_more_is_an_error_not_a_hang(self, clip: Any) -> None:
+        with NvdecDecoder(
+            clip("h264_closed"), sessions=2, batch_size=4, min_frames=25, hold=2, memory=1, _backend=FakeGpu.maker()
+        ) as decoder:
+            held: list[Any] = []
+            with pytest.raises(RuntimeError, match="release them"):
+                held.extend(decoder)
+
+    def test_unordered_batches_are_put_in_order(self, clip: Any, tmp_path: Path) -> None:
+        loop(clip("h264_no_b"), tmp_path / "long.mp4", 600)
+        with NvdecDecoder(
+            tmp_path / "long.mp4", sessions=4, batch_size=8, min_frames=25, ordered=False,
+            _backend=FakeGpu.maker(delay=0.0005)
+        ) as decoder:  # fmt: skip
+            order, out = InOrder(), []
+            for batch in decoder:
+                assert len(batch) <= 8
+                out += order.push(batch, batch.index.tolist())
+                batch.release(0)
+        assert [i for b in out for i in b] == list(range(600))
+        assert len(order) == 0
+        assert decoder.stats.times == sorted(decoder.stats.times)
+        assert len(decoder.stats.times) == 600
+
+    def test_events_keep_readers_and_writers_apart(self, clip: Any) -> None:
+        with NvdecDecoder(
+            clip("h264_closed"), sessions=1, batch_size=4, memory=1, hold=1, _backend=FakeGpu.maker()
+        ) as decoder:
+            blocks = list(decoder._free)
+            for batch in decoder:
+                assert len(batch.ready.records) >= 1  # type: ignore[attr-defined]
+                batch.wait(77)
+                batch.release(77)
+                batch.release(77)  # once is enough
+            used = [b for b in decoder._free if b.freed.records]  # type: ignore[attr-defined]
+            assert {id(b) for b in used} <= {id(b) for b in decoder._free} | {id(b) for b in blocks}
+            assert sum(len(b.freed.records) for b in used) == 30  # type: ignore[attr-defined]
+            # Each reuse waited for the reader before it.
+            for b in used:
+                assert len(b.freed.waits) == len(b.freed.records) - 1  # type: ignore[attr-defined]
+
+    def test_releasing_without_a_stream_waits_for_the_device(self, clip: Any) -> None:
+        maker = FakeGpu.maker()
+        with NvdecDecoder(clip("h264_closed"), sessions=1, _backend=maker) as decoder:
+            for batch in decoder:
+                with batch:
+                    pass
+        assert maker.made[0].synchronized == 4
+
+    @pytest.mark.parametrize("fail_at", [1, 40, 119])
+    def test_a_failure_is_raised_and_everything_released(self, clip: Any, fail_at: int) -> None:
+        maker = FakeGpu.maker(fail_at=fail_at)
+        before = threading.active_count()
+        with (
+            pytest.raises(GPUError, match="NVDEC failed at frame"),
+            NvdecDecoder(clip("h264_closed"), sessions=3, batch_size=8, min_frames=25, _backend=maker) as decoder,
+        ):
+            take(decoder)
+        assert threading.active_count() == before
+        assert maker.made[0].opened == maker.made[0].closed
+
+    def test_what_the_chip_refuses_is_unsupported(self, clip: Any) -> None:
+        maker = FakeGpu.maker(fail_at=1, message="Codec not supported on this GPU")
+        with pytest.raises(Unsupported, match="Codec not supported"):
+            NvdecDecoder(clip("h264_closed"), _backend=maker)
+
+    def test_closing_early(self, clip: Any) -> None:
+        before = threading.active_count()
+        maker = FakeGpu.maker()
+        with NvdecDecoder(clip("h264_closed"), sessions=3, batch_size=2, memory=1, _backend=maker) as decoder:
+            batch = next(iter(decoder))
+        assert threading.active_count() == before
+        assert maker.made[0].opened == maker.made[0].closed >= 1
+        assert np.array_equal(batch.pixels, whole(clip("h264_closed"))[1][:2])
+        batch.release()
+        decoder.close()
+
+    def test_memory_is_halved_until_it_fits(self, clip: Any) -> None:
+        maker = FakeGpu.maker(room=9)
+        with NvdecDecoder(clip("h264_closed"), sessions=4, batch_size=2, _backend=maker) as decoder:
+            assert 5 <= maker.made[0].blocks <= 9
+            assert decoder.ring_bytes == maker.made[0].blocks * 2 * 320 * 288
+            take(decoder)
+        with pytest.raises(GPUMemoryError, match="batches of 2 frames"):
+            NvdecDecoder(clip("h264_closed"), sessions=4, batch_size=2, _backend=FakeGpu.maker(room=1))
+
+    def test_once(self, clip: Any) -> None:
+        with NvdecDecoder(clip("h264_closed"), _backend=FakeGpu.maker()) as decoder:
+            take(decoder)
+            with pytest.raises(RuntimeError, match="once"):
+                next(iter(decoder))
+
+    @pytest.mark.parametrize("setting", ["every", "batch_size", "sessions", "hold"])
+    def test_bad_arguments(self, clip: Any, setting: str) -> None:
+        with pytest.raises(InputValidationError, match=f"{setting} is 0"):
+            NvdecDecoder(clip("h264_closed"), _backend=FakeGpu.maker(), **{setting: 0})
+
+    @pytest.mark.parametrize("name", ["mpeg2", "mpeg2_open"])
+    def test_other_codecs_are_unsupported(self, clip: Any, name: str) -> None:
+        with pytest.raises(Unsupported, match="mpeg2video"):
+            NvdecDecoder(clip(name), _backend=FakeGpu.maker())
+
+    def test_other_chroma_is_unsupported(self, tmp_path: Path) -> None:
+        from dataclasses import replace
+
+        path = make(tmp_path / "a.mp4", replace(CLIPS["h264_closed"], pixel_format="yuv444p"), frames=8)
+        with pytest.raises(Unsupported, match="yuv444p"):
+            NvdecDecoder(path, _backend=FakeGpu.maker())
+
+    def test_cropping_at_the_left_is_unsupported(self, clip: Any, tmp_path: Path) -> None:
+        from av.bitstream import BitStreamFilterContext
+
+        with av.open(str(clip("h264_cropped"))) as source, av.open(str(tmp_path / "left.ts"), "w") as out:
+            stream = source.streams.video[0]
+            target = out.add_stream_from_template(stream)
+            shift = BitStreamFilterContext("h264_mp4toannexb,h264_metadata=crop_left=2:crop_right=4", stream)
+            for packet in source.demux(stream):
+                for moved in shift.filter(packet if packet.size else None):
+                    moved.stream = target
+                    out.mux(moved)
+        with pytest.raises(Unsupported, match="left"):
+            NvdecDecoder(tmp_path / "left.ts", _backend=FakeGpu.maker())
+
+    def test_stream_addresses(self) -> None:
+        class Cupy:
+            ptr = 5
+
+        class Torch:
+            cuda_stream = 6
+
+        class Protocol:
+            def __cuda_stream__(self) -> tuple[int, int]:
+                return 0, 7
+
+        assert [stream_address(s) for s in (4, Cupy(), Torch(), Protocol())] == [4, 5, 6, 7]
+        with pytest.raises(TypeError, match="no CUDA stream"):
+            stream_address("stream")
+
+
+@pytest.mark.gpu
+class TestOnTheGpu:
+    @pytest.mark.parametrize("name", ON_GPU)
+    @pytest.mark.parametrize("sessions", [1, 4])
+    def test_bit_for_bit(self, clip: Any, name: str, sessions: int) -> None:
+        path = clip(name)
+        try:
+            decoder = NvdecDecoder(path, sessions=sessions, batch_size=16, min_frames=25)
+        except Unsupported as error:
+            if not name.startswith("av1"):  # the chips that the project uses differ in this alone
+                raise
+            pytest.xfail(error.reason)
+        with decoder:
+            index, time, pts, pixels = take(decoder)
+        want_pts, want = whole(path)
+        assert index == list(range(120))
+        assert pts == want_pts
+        assert decoder.stats.skipped == 0
+        assert np.array_equal(pixels, want)
+        with LibavDecoder(path) as reference:
+            assert np.concatenate([b.time for b in reference]).tolist() == time
+
+    def test_ring_is_used_again_while_a_stream_still_reads(self, clip: Any, tmp_path: Path) -> None:
+        """A slow reader on its own stream: what it reads must not have been overwritten."""
+        import cupy
+
+        loop(clip("h264_closed"), tmp_path / "long.mp4", 600)
+        want = whole(clip("h264_closed"))[1]
+        stream = cupy.cuda.Stream(non_blocking=True)
+        slow = cupy.RawKernel(
+            r"""extern "C" __global__ void slow(long long cycles) {
+                long long begin = clock64(); while (clock64() - begin < cycles) {} }""", "slow"
+        )  # fmt: skip
+        copies = []
+        with NvdecDecoder(tmp_path / "long.mp4", sessions=4, batch_size=4, memory=1, hold=1, min_frames=25) as decoder:
+            for batch in decoder:
+                with stream:
+                    batch.wait(stream)
+                    slow((1,), (1,), (2_000_000,))
+                    copies.append((batch.index, batch.pixels.copy()))
+                batch.release(stream)
+        stream.synchronize()
+        assert sum(len(i) for i, _ in copies) == 600
+        for index, pixels in copies:
+            assert np.array_equal(pixels.get(), want[index % 120])
+
+    def test_nothing_is_left_behind(self, clip: Any) -> None:
+        import cupy
+
+        def once() -> None:
+            with NvdecDecoder(clip("h264_closed"), sessions=4) as decoder:
+                take(decoder)
+
+        once()
+        cupy.cuda.Device().synchronize()
+        free = cupy.cuda.runtime.memGetInfo()[0]
+        for _ in range(5):
+            once()
+        assert cupy.cuda.runtime.memGetInfo()[0] >= free - (64 << 20)
+        assert not [t for t in threading.enumerate() if t.name.startswith("fastface-")]
+
+    def test_a_device_that_is_not_there(self, clip: Any) -> None:
+        with pytest.raises(GPUError, match="device_id is 99"):
+            NvdecDecoder(clip("h264_closed"), device_id=99)

@@ -1,0 +1,126 @@
+"""What users may rely on: names, errors, and that importing costs nothing."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import fastface
+from fastface import errors
+
+HEAVY = ("torch", "torchvision", "facenet_pytorch", "fastface._core", "numpy", "pandas", "pyarrow", "scipy", "av",
+         "cv2", "cupy", "h5py", "PIL")  # fmt: skip
+
+
+def test_the_names() -> None:
+    """Changing this list is changing what users may rely on."""
+    assert fastface.__all__ == [
+        "Appearance", "FastFaceError", "GPUError", "GPUMemoryError", "Gallery", "GalleryError", "Identity",
+        "InputValidationError", "ModelError", "Pipeline", "Span", "Timeline", "Track", "VideoProcessingError",
+        "__version__", "process", "render", "timeline_picture", "timeline_schema"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", fastface.__all__)
+def test_each_is_there_and_says_what_it_is(name: str) -> None:
+    """In a fresh interpreter, because what was imported before must not matter (see below)."""
+    assert name in dir(fastface)
+    code = f"""
+import inspect
+from fastface import {name} as value
+if {name!r} == "__version__":
+    assert isinstance(value, str) and value
+else:
+    assert inspect.getdoc(value) and value.__name__ == {name!r}, value
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="importing the package fastface.render puts the module in the place of the function fastface.render",
+)
+def test_names_do_not_depend_on_what_was_imported_before() -> None:
+    """A submodule of the same name as a function takes its place once it is imported."""
+    for name in fastface.__all__:
+        code = f"""
+import fastface
+fastface.{name}
+for name in fastface.__all__:
+    value = getattr(fastface, name)
+    assert name == "__version__" or callable(value), f"after fastface.{name}: {{value!r}} is not callable"
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_no_other_names() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        fastface.nothing  # noqa: B018
+    assert not hasattr(fastface, "LibavDecoder")
+
+
+def test_one_positional_argument() -> None:
+    for call in (fastface.process, fastface.Pipeline.process):
+        kinds = [p.kind for name, p in inspect.signature(call).parameters.items() if name != "self"]
+        assert kinds[0] == inspect.Parameter.POSITIONAL_OR_KEYWORD
+        assert set(kinds[1:]) == {inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_errors_are_one_tree_with_an_exit_code_each() -> None:
+    codes = {name: kind.exit_code for name, kind in vars(errors).items()
+             if isinstance(kind, type) and issubclass(kind, Exception)}  # fmt: skip
+    assert codes == {"FastFaceError": 1, "InputValidationError": 3, "VideoProcessingError": 3, "ModelError": 4,
+                     "GalleryError": 3, "GPUError": 5, "GPUMemoryError": 5}  # fmt: skip
+    for name in codes:
+        assert issubclass(getattr(fastface, name), fastface.FastFaceError)
+    assert issubclass(fastface.InputValidationError, ValueError)
+    assert issubclass(fastface.GalleryError, ValueError)
+    error = fastface.VideoProcessingError("x", frame=3, time=0.1)
+    assert (error.frame, error.time) == (3, 0.1)
+
+
+def loaded_after(code: str) -> set[str]:
+    """Which of the heavy modules a fresh interpreter has loaded after some code."""
+    script = f"{code}\nimport sys\nprint('loaded:', *[m for m in {HEAVY!r} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    return set(out.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import fastface",
+        "import fastface; fastface.__version__; dir(fastface); fastface.ModelError",
+        "from fastface import process, InputValidationError",
+    ],
+)
+def test_importing_loads_nothing_heavy(code: str) -> None:
+    assert loaded_after(code) == set()
+
+
+@pytest.mark.parametrize("code", ["from fastface import Timeline, Gallery", "from fastface import timeline_schema"])
+def test_reading_results_needs_neither_torch_nor_the_extension(code: str) -> None:
+    assert not loaded_after(code) & {"torch", "torchvision", "facenet_pytorch", "fastface._core", "av", "pandas"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["process", "--help"], ["models", "--help"]])
+def test_help_loads_neither_torch_nor_the_extension(arguments: list[str]) -> None:
+    code = f"""
+import contextlib
+from fastface.cli import main
+with contextlib.suppress(SystemExit):
+    main({arguments!r})
+"""
+    assert not loaded_after(code) & {"torch", "torchvision", "facenet_pytorch", "fastface._core", "av", "pandas"}
+
+
+def test_help_names_every_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "fastface", "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    for command in ("process", "render", "models", "demo", "doctor"):
+        assert command in done.stdout
