@@ -25,7 +25,8 @@ AT_LEAST = 1.5
 
 
 def _commit() -> str:
-    out = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    command = ["git", "describe", "--always", "--dirty"]
+    out = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
     return out.stdout.strip() or "unknown"
 
 

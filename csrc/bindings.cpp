@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cstring>
 #include <string>
 
@@ -64,6 +65,27 @@ void check_crops(const Frames& frames, const Array<int64_t>& row, const Array<in
 int positive(int value, const char* name) {
   if (value < 1) throw py::value_error(std::string(name) + " is " + std::to_string(value) + ", must be at least 1");
   return value;
+}
+
+template <class T>
+void convert(const py::array_t<T>& y, const py::array_t<T>& u, const py::array_t<T>& v, int width, int height,
+             const std::array<int, 8>& c, py::array_t<uint8_t, py::array::c_style>& out, int threads) {
+  expect(out, "out", {height, width, 3});
+  const auto holds = [](const py::array_t<T>& plane, int rows, int columns) {
+    return plane.ndim() == 2 && plane.shape(0) >= rows && plane.shape(1) >= columns;
+  };
+  const int half_width = (width + 1) / 2, half_height = (height + 1) / 2;
+  if (width < 1 || height < 1 || !holds(y, height, width) || !holds(u, half_height, half_width) ||
+      !holds(v, half_height, half_width))
+    throw py::value_error("planes are smaller than " + std::to_string(width) + " x " + std::to_string(height));
+  const py::ssize_t size = sizeof(T);
+  if (y.strides(1) != size || u.strides(0) != v.strides(0) || u.strides(1) != v.strides(1))
+    throw py::value_error("y must have contiguous rows, u and v the same strides");
+  const YuvToRgb matrix{c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]};
+  uint8_t* data = out.mutable_data();
+  py::gil_scoped_release release;
+  yuv420_to_rgb<T>(y.data(), y.strides(0) / size, u.data(), v.data(), u.strides(0) / size,
+                   static_cast<int>(u.strides(1) / size), width, height, matrix, data, threads);
 }
 
 }  // namespace
@@ -159,6 +181,15 @@ PYBIND11_MODULE(_core, m) {
       py::arg("frames").noconvert(), py::arg("row").noconvert(), py::arg("rect").noconvert(), py::arg("threads") = 1,
       "-> appearance [m, 64] float32 (8 x 8 grey thumbnail, zero mean, unit norm), sharpness [m] float32 (energy of\n"
       "the Laplacian over the variance at 64 x 64).");
+
+  m.def("yuv420_to_rgb", &convert<uint8_t>, py::arg("y").noconvert(), py::arg("u").noconvert(),
+        py::arg("v").noconvert(), py::arg("width"), py::arg("height"), py::arg("coefficients"), py::arg("out").noconvert(),
+        py::arg("threads") = 1,
+        "A 4:2:0 picture to RGB: y [rows, pitch], u and v [rows / 2, any] uint8 or uint16 (views with strides will do)\n"
+        "-> out [height, width, 3] uint8. coefficients: the eight numbers of YuvToRgb (csrc/common/color.h), in order.");
+  m.def("yuv420_to_rgb", &convert<uint16_t>, py::arg("y").noconvert(), py::arg("u").noconvert(),
+        py::arg("v").noconvert(), py::arg("width"), py::arg("height"), py::arg("coefficients"), py::arg("out").noconvert(),
+        py::arg("threads") = 1);
 
   py::class_<Tracker>(m, "Tracker", "Follows faces from frame to frame by place and look.")
       .def(py::init([](float min_iou, float max_shift, float min_appearance, double max_gap) {

@@ -22,6 +22,7 @@ from fastface.demo.compose import Actor, Encoding, Photo, Shot, compose_shots
 from fastface.errors import GPUError, InputValidationError
 from fastface.pipeline import Pipeline
 from fastface.timeline import Timeline
+from fastface.types import FrameBatch
 from scoring import score
 
 MODEL = "facenet-msceleb1m"
@@ -251,6 +252,18 @@ def test_a_video_of_nobody(tmp_path: Path, embedder_spec: object, embed: str) ->
     jsonschema.validate(timeline.to_dict(), fastface.timeline_schema())
 
 
+def test_crops_have_memory_of_their_own(embedder_spec: object, rng: np.random.Generator) -> None:
+    """A view would hold a whole batch of crops for as long as its track lives."""
+    frames = rng.integers(0, 256, (2, 90, 120, 3), dtype=np.uint8)
+    batch = FrameBatch(np.arange(2), np.arange(2.0), frames)
+    with Pipeline(device="cpu", embedder=MODEL) as pipeline:
+        crops = pipeline.executor.crop(batch, np.array([0, 1]), np.array([[5, 5, 60, 70], [9, 9, 50, 50]], np.float32))
+    assert len(crops) == 2
+    for crop in crops:
+        assert crop.shape == (3, 160, 160)
+        assert crop.base is None
+
+
 class TestErrors:
     @pytest.fixture(scope="class")
     @classmethod
@@ -314,17 +327,16 @@ def looped(source: Path, target: Path, times: int) -> None:
 PEAK = """
 import json, resource, sys
 import fastface
-held = []
+out = []
 def watch(done, total):
     with open("/proc/self/statm") as file:
-        held[-1] = max(held[-1], int(file.read().split()[1]) * resource.getpagesize())
-out = []
+        held.append(int(file.read().split()[1]) * resource.getpagesize())
 with fastface.Pipeline(device="cpu", embedder=sys.argv[1], min_face_size=80, batch_size=8) as pipeline:
     for path in sys.argv[2:]:
-        held.append(0)
+        held = []
         timeline = pipeline.process(path, progress=watch)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        out.append([timeline.run["frames_decoded"], len(timeline.faces), len(timeline.tracks), held[-1], peak])
+        out.append([timeline.run["frames_decoded"], len(timeline.faces), len(timeline.tracks), peak, held])
         del timeline
 print(json.dumps(out))
 """
@@ -332,7 +344,8 @@ print(json.dumps(out))
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(film: Film, tmp_path: Path) -> None:
-    """Ten times the length, past the warm-up: within 5%, at the peak and after any batch.
+    """The peak of ten times the length, past the warm-up, is within 5%; and within the long run nothing creeps up: what
+    is held between batches at the end is within 3% of what was at the beginning.
 
     Small batches, because how many of them wait between decoder and detector is a matter of luck.
     """
@@ -343,11 +356,11 @@ def test_memory_does_not_grow_with_the_length(film: Film, tmp_path: Path) -> Non
     done = subprocess.run([sys.executable, "-c", PEAK, MODEL, *paths], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     _, short, long = json.loads(done.stdout.splitlines()[-1])
-    for what, (frames, faces, tracks, held, peak) in (("short", short), ("long", long)):
-        print(f"{what}: {frames} frames, {faces} faces, {tracks} tracks, "
-              f"held {held >> 20} MiB, peak {peak >> 20} MiB")  # fmt: skip
+    fifths = [np.median(part) for part in np.array_split(long[4], 5)]
+    print(f"short {short[:3]}, peak {short[3] >> 20} MiB; long {long[:3]}, peak {long[3] >> 20} MiB, "
+          f"held {[int(f) >> 20 for f in fifths]} MiB")  # fmt: skip
     assert short[0] == len(film.truth)
     for count in range(3):
         assert long[count] == pytest.approx(10 * short[count], rel=0.02)
     assert long[3] <= 1.05 * short[3]
-    assert long[4] <= 1.05 * short[4]
+    assert fifths[-1] <= 1.03 * fifths[1]

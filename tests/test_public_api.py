@@ -39,11 +39,6 @@ else:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="importing the package fastface.render puts the module in the place of the function fastface.render",
-)
 def test_names_do_not_depend_on_what_was_imported_before() -> None:
     """A submodule of the same name as a function takes its place once it is imported."""
     for name in fastface.__all__:

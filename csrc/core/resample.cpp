@@ -170,4 +170,31 @@ void describe_faces(const Frames& frames, const int64_t* row, const int32_t* rec
   });
 }
 
+template <class T>
+void yuv420_to_rgb(const T* y, int64_t y_pitch, const T* u, const T* v, int64_t uv_pitch, int uv_step, int width,
+                   int height, const YuvToRgb& matrix, uint8_t* out, int threads) {
+  parallel_for((height + 1) / 2, threads, [&](int64_t pair) {
+    // Two rows share their chroma.
+    std::vector<int> cb(width), cr(width);
+    for (int x = 0; x < width; ++x) {
+      cb[x] = u[pair * uv_pitch + x / 2 * uv_step];
+      cr[x] = v[pair * uv_pitch + x / 2 * uv_step];
+    }
+    for (int row = static_cast<int>(2 * pair); row < std::min<int>(2 * pair + 2, height); ++row) {
+      const T* luma = y + row * y_pitch;
+      uint8_t* dst = out + static_cast<int64_t>(row) * width * 3;
+      for (int x = 0; x < width; ++x) {
+        int rgb[3];
+        yuv_to_rgb(matrix, luma[x], cb[x], cr[x], rgb);
+        for (int c = 0; c < 3; ++c) dst[3 * x + c] = static_cast<uint8_t>(rgb[c]);
+      }
+    }
+  });
+}
+
+template void yuv420_to_rgb<uint8_t>(const uint8_t*, int64_t, const uint8_t*, const uint8_t*, int64_t, int, int, int,
+                                     const YuvToRgb&, uint8_t*, int);
+template void yuv420_to_rgb<uint16_t>(const uint16_t*, int64_t, const uint16_t*, const uint16_t*, int64_t, int, int,
+                                      int, const YuvToRgb&, uint8_t*, int);
+
 }  // namespace fastface

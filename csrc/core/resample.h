@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "common/color.h"
+
 namespace fastface {
 
 struct Frames {
@@ -29,5 +31,12 @@ void crop_triangle(const Frames& frames, const int64_t* row, const int32_t* rect
 // of the Laplacian over the variance at 64 x 64, sharpness [m] (0 if flat).
 void describe_faces(const Frames& frames, const int64_t* row, const int32_t* rect, int64_t m, float* appearance,
                     float* sharpness, int threads);
+
+// 4:2:0 frames to RGB, in the very arithmetic of the GPU's kernels: chroma is taken from the nearest sample.
+// y [height, y_pitch] and u, v (element (cy, cx) at cy * uv_pitch + cx * uv_step) hold samples of type T; out [height,
+// width, 3]. Instantiated for uint8_t and uint16_t.
+template <class T>
+void yuv420_to_rgb(const T* y, int64_t y_pitch, const T* u, const T* v, int64_t uv_pitch, int uv_step, int width,
+                   int height, const YuvToRgb& matrix, uint8_t* out, int threads);
 
 }  // namespace fastface

@@ -18,10 +18,9 @@ extern "C" __global__ void crop_area(const SAMPLE* data, const FrameGeometry* ge
     const int oy = p / size, ox = p % size;
     const int y1 = area_begin(oy, h, size), y2 = area_end(oy, h, size);
     const int x1 = area_begin(ox, w, size), x2 = area_end(ox, w, size);
-    float sum[3];
-    sum_rgb(frames, row[i], x0 + x1, x0 + x2, y0 + y1, y0 + y2, sum);
-    const float area = static_cast<float>((y2 - y1) * (x2 - x1));
-    for (int c = 0; c < 3; ++c) store(dst + c, mtcnn_scale(sum[c] / area));
+    float mean[3];
+    mean_rgb(frames, row[i], x0 + x1, x0 + x2, y0 + y1, y0 + y2, mean);
+    for (int c = 0; c < 3; ++c) store(dst + c, mtcnn_scale(mean[c]));
   }
 }
 
@@ -44,7 +43,7 @@ extern "C" __global__ void crop_triangle(const SAMPLE* data, const FrameGeometry
       const float wy = fmaxf(0.0f, 1.0f - fabsf((y - cy + 0.5f) / fy));
       for (int x = xa; x < xb; ++x) {
         const float weight = wy * fmaxf(0.0f, 1.0f - fabsf((x - cx + 0.5f) / fx));
-        float rgb[3];
+        int rgb[3];
         fetch_rgb(frames, row[i], x0 + x, y0 + y, rgb);
         for (int c = 0; c < 3; ++c) sum[c] += weight * rgb[c];
         total += weight;
@@ -52,7 +51,7 @@ extern "C" __global__ void crop_triangle(const SAMPLE* data, const FrameGeometry
     }
     for (int c = 0; c < 3; ++c)
       out[((static_cast<long long>(i) * 3 + c) * size + oy) * size + ox] =
-          total > 0.0f ? static_cast<unsigned char>(clamp_byte(sum[c] / total) + 0.5f) : 0;
+          total > 0.0f ? static_cast<unsigned char>(fminf(sum[c] / total + 0.5f, 255.0f)) : 0;
   }
 }
 

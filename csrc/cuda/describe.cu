@@ -34,10 +34,9 @@ extern "C" __global__ void describe(const SAMPLE* data, const FrameGeometry* geo
     const int oy = p / kFine, ox = p % kFine;
     const int y1 = area_begin(oy, h, kFine), y2 = area_end(oy, h, kFine);
     const int x1 = area_begin(ox, w, kFine), x2 = area_end(ox, w, kFine);
-    float sum[3];
-    sum_rgb(frames, row[i], x0 + x1, x0 + x2, y0 + y1, y0 + y2, sum);
-    const float area = static_cast<float>((y2 - y1) * (x2 - x1));
-    grey[p] = luma(sum[0] / area, sum[1] / area, sum[2] / area);
+    float mean[3];
+    mean_rgb(frames, row[i], x0 + x1, x0 + x2, y0 + y1, y0 + y2, mean);
+    grey[p] = luma(mean[0], mean[1], mean[2]);
   }
   __syncthreads();
 

@@ -46,7 +46,7 @@ __device__ __forceinline__ void coded_place(const FrameBatch& f, int x, int y, i
   }
 }
 
-__device__ __forceinline__ void fetch_rgb(const FrameBatch& f, long long frame, int x, int y, float* rgb) {
+__device__ __forceinline__ void fetch_rgb(const FrameBatch& f, long long frame, int x, int y, int* rgb) {
   int cx, cy;
   coded_place(f, x, y, &cx, &cy);
   const SAMPLE* base = f.data + frame * f.frame_stride;
@@ -61,18 +61,19 @@ __device__ __forceinline__ void fetch_rgb(const FrameBatch& f, long long frame, 
   yuv_to_rgb(f.matrix, base[static_cast<long long>(cy) * f.pitch + cx], uv[0], uv[1], rgb);
 }
 
-// Sums of R, G and B over displayed pixels [x1, x2) x [y1, y2).
-__device__ __forceinline__ void sum_rgb(const FrameBatch& f, long long frame, int x1, int x2, int y1, int y2,
-                                        float* sum) {
-  sum[0] = sum[1] = sum[2] = 0.0f;
+// Means of R, G and B over displayed pixels [x1, x2) x [y1, y2). Whole numbers are added up (of up to 16 M pixels), as
+// on the CPU, so that both round once.
+__device__ __forceinline__ void mean_rgb(const FrameBatch& f, long long frame, int x1, int x2, int y1, int y2,
+                                         float* mean) {
+  unsigned int sum[3] = {0, 0, 0};
   for (int y = y1; y < y2; ++y)
     for (int x = x1; x < x2; ++x) {
-      float rgb[3];
+      int rgb[3];
       fetch_rgb(f, frame, x, y, rgb);
-      sum[0] += rgb[0];
-      sum[1] += rgb[1];
-      sum[2] += rgb[2];
+      for (int c = 0; c < 3; ++c) sum[c] += rgb[c];
     }
+  const float area = static_cast<float>((y2 - y1) * (x2 - x1));
+  for (int c = 0; c < 3; ++c) mean[c] = __fdiv_rn(static_cast<float>(sum[c]), area);
 }
 
 __device__ __forceinline__ void store(float* p, float v) { *p = v; }

@@ -17,14 +17,10 @@ extern "C" __global__ void pyramid(const SAMPLE* data, const FrameGeometry* geom
     const int oy = local / w, ox = local % w;
     const int y1 = area_begin(oy, frames.height, h), y2 = area_end(oy, frames.height, h);
     const int x1 = area_begin(ox, frames.width, w), x2 = area_end(ox, frames.width, w);
-    float sum[3];
-    sum_rgb(frames, frame, x1, x2, y1, y2, sum);
-    const float area = static_cast<float>((y2 - y1) * (x2 - x1));
+    float mean[3];
+    mean_rgb(frames, frame, x1, x2, y1, y2, mean);
     OUT* dst = out + offsets[level] + (static_cast<long long>(frame) * h * w + local) * 3;
-    for (int c = 0; c < 3; ++c) {
-      const float mean = sum[c] / area;
-      store(dst + c, scaled ? mtcnn_scale(mean) : mean);
-    }
+    for (int c = 0; c < 3; ++c) store(dst + c, scaled ? mtcnn_scale(mean[c]) : mean[c]);
   }
 }
 

@@ -23,9 +23,9 @@ from fastface.errors import (
 
 if TYPE_CHECKING:
     from fastface.api import process, timeline_schema
+    from fastface.drawing import render, timeline_picture
     from fastface.gallery import Gallery
     from fastface.pipeline import Pipeline
-    from fastface.render import render, timeline_picture
     from fastface.timeline import Appearance, Identity, Span, Timeline, Track
     from fastface.version import __version__
 
@@ -40,8 +40,8 @@ _LAZY = {
     "Track": "fastface.timeline",
     "__version__": "fastface.version",
     "process": "fastface.api",
-    "render": "fastface.render",
-    "timeline_picture": "fastface.render",
+    "render": "fastface.drawing",
+    "timeline_picture": "fastface.drawing",
     "timeline_schema": "fastface.api",
 }
 

@@ -202,11 +202,6 @@ def test_the_same_name_is_never_at_two_places_at_once(cast: Cast) -> None:
     assert [(p.tracks, p.name) for p in people] == [((0,), None), ((1,), "ann")]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="clusters that a name joins are not checked for doubtful tracks' conflicts",
-)
 def test_a_name_does_not_join_whom_a_doubtful_track_holds_apart(cast: Cast) -> None:
     """Track 2 is doubtful and belongs to the second half; it was seen beside the first."""
     embeddings = embedded(halves(cast).mean[[0, 1, 1]])
@@ -215,11 +210,6 @@ def test_a_name_does_not_join_whom_a_doubtful_track_holds_apart(cast: Cast) -> N
     assert not any({0, 2} <= set(p.tracks) for p in people)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="doubtful tracks are checked against the person's own tracks, not each other",
-)
 def test_two_doubtful_tracks_seen_together_do_not_join_one_person(cast: Cast) -> None:
     people = told(embedded(cast.people[[0, 0, 0]]), [True, False, False], [(1, 2, 9)])
     assert not any({1, 2} <= set(p.tracks) for p in people)

@@ -12,13 +12,18 @@ from fastface.types import Detections
 S = 18 * 32 * 3
 
 
+def to_bytes(x: np.ndarray) -> np.ndarray:
+    """Thumbnails in [0, 1] as the detector takes them."""
+    return np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)
+
+
 def film(rng: np.random.Generator, *lengths: int, noise: float = 0.002, drift: float = 0.0) -> np.ndarray:
-    """[n, S] thumbnails: shots of these lengths, each of one picture with noise and a slow drift."""
+    """[n, S] uint8 thumbnails: shots of these lengths, each of one picture with noise and a slow drift."""
     out = []
     for length in lengths:
         picture, away = rng.uniform(0.2, 0.8, S), rng.normal(size=S)
         out += [picture + drift * i * away + noise * rng.normal(size=S) for i in range(length)]
-    return np.clip(np.array(out), 0, 1).astype(np.float32)
+    return to_bytes(np.array(out))
 
 
 def cuts(signatures: np.ndarray, batches: int = 1000) -> list[int]:
@@ -40,9 +45,7 @@ def test_hard_cuts_are_found(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     "length",
     [
-        pytest.param(1, marks=pytest.mark.xfail(
-            strict=True, raises=AssertionError,
-            reason="the second of two cuts in a row is not LAST_RATIO times the first")),
+        1,
         2,
         3,
     ],
@@ -62,7 +65,7 @@ def test_a_face_exchanged_in_a_still_picture_is_a_cut(rng: np.random.Generator) 
     """A twelfth of the picture becomes another face, the rest stays: the cut that would chain two people."""
     signatures = film(rng, 30, noise=0.0005)
     part = rng.choice(S, S // 12, replace=False)
-    signatures[15:, part] = rng.uniform(0.1, 0.9, len(part)).astype(np.float32)
+    signatures[15:, part] = to_bytes(rng.uniform(0.1, 0.9, len(part)))
     assert cuts(signatures) == [0, 15]
 
 
@@ -76,8 +79,8 @@ def test_motion_fades_and_noise_are_no_cuts(rng: np.random.Generator) -> None:
     assert late(film(rng, 60, drift=0.03)) == [], "a fast pan"
     assert late(film(rng, 60, noise=0.03)) == [], "a noisy camera"
     a, b = film(rng, 1, 1)
-    fade = np.linspace(0, 1, 25)[:, None].astype(np.float32)
-    assert late(np.concatenate([np.repeat(a[None], 10, 0), a + (b - a) * fade, np.repeat(b[None], 10, 0)])) == []
+    fade = np.clip(np.linspace(-0.4, 1.4, 45), 0, 1)[:, None]
+    assert late(to_bytes((a + (b.astype(float) - a) * fade) / 255)) == [], "a fade"
 
 
 def test_a_cut_in_a_restless_video_is_found(rng: np.random.Generator) -> None:
@@ -85,7 +88,7 @@ def test_a_cut_in_a_restless_video_is_found(rng: np.random.Generator) -> None:
 
 
 def test_a_change_of_everything_is_a_cut_even_in_a_row(rng: np.random.Generator) -> None:
-    dark, light = np.full((1, S), 0.1, np.float32), np.full((1, S), 0.9, np.float32)
+    dark, light = to_bytes(np.full((1, S), 0.1)), to_bytes(np.full((1, S), 0.9))
     assert cuts(np.concatenate([dark, light] * 4)) == list(range(8))
 
 

@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         Exit code: 0 done, else that of the error's class (see :mod:`fastface.errors`).
     """
-    from fastface.render.picture import timeline_picture
-    from fastface.render.video import render
+    from fastface.drawing.picture import timeline_picture
+    from fastface.drawing.video import render
     from fastface.timeline import Timeline
 
     try:
@@ -62,7 +62,7 @@ def _with_progress(args: argparse.Namespace, timeline: object) -> tuple[str, ...
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from fastface.render.video import render
+    from fastface.drawing.video import render
     from fastface.timeline import Timeline
 
     assert isinstance(timeline, Timeline)

@@ -11,11 +11,14 @@ import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
+from fastface.decode.color import is_full_range, yuv_coefficients
 from fastface.decode.probe import Clock, DecodeStats, describe, open_container, video_stream
 from fastface.errors import InputValidationError, VideoProcessingError
 from fastface.types import FrameBatch
 
 _COLORSPACES = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020}
+
+_PLANAR_420 = {"yuv420p": 8, "yuvj420p": 8, "yuv420p10le": 10, "yuv420p12le": 12}
 
 BATCH_BYTES = 48 << 20
 """RGB bytes that a batch may hold: 8 frames of 1080p, so that memory stays bounded for 8K as well."""
@@ -105,11 +108,32 @@ class LibavDecoder:
             self.stats.warn(
                 f"the picture changes size in mid-stream (to {frame.width}x{frame.height}); it was scaled back"
             )
+            frame = self._reformatter.reformat(frame, width=width, height=height)
+        bits = _PLANAR_420.get(frame.format.name)
+        pixels = self._convert(frame, bits) if bits is not None else self._reformat(frame, width, height)
+        return np.rot90(pixels, -rotation // 90) if rotation else pixels
+
+    def _convert(self, frame: Any, bits: int) -> NDArray[np.uint8]:
+        """A 4:2:0 frame to RGB, in the arithmetic of the GPU's kernels, so that both see the same pixels."""
+        from fastface import _core
+
+        dtype = np.uint8 if bits == 8 else np.uint16
+        y, u, v = (np.frombuffer(p, dtype).reshape(p.height, -1) for p in frame.planes)
+        if bits > 8:
+            y, u, v = (plane << (16 - bits) for plane in (y, u, v))  # to where P016 has them
+        full_range = is_full_range(int(frame.color_range), frame.format.name)
+        coefficients = yuv_coefficients(self.info.matrix, full_range, 8 if bits == 8 else 16)
+        out = np.empty((frame.height, frame.width, 3), np.uint8)
+        _core.yuv420_to_rgb(y, u, v, frame.width, frame.height, [*coefficients.values()], out, 2)
+        return out
+
+    def _reformat(self, frame: Any, width: int, height: int) -> NDArray[np.uint8]:
+        """A frame of any other format to RGB, by libswscale."""
         out = self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", src_colorspace=_COLORSPACES[self.info.matrix]
         )
         pixels: NDArray[np.uint8] = out.to_ndarray()
-        return np.rot90(pixels, -rotation // 90) if rotation else pixels
+        return pixels
 
     def __iter__(self) -> Iterator[FrameBatch]:
         """The batches; can be iterated over once.

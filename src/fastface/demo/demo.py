@@ -14,10 +14,10 @@ import numpy as np
 
 from fastface.demo.compose import Actor, Photo, Shot, compose_shots, in_place_of, lay_out
 from fastface.demo.photos import load_photos
+from fastface.drawing.picture import timeline_picture
+from fastface.drawing.video import render
 from fastface.errors import InputValidationError
 from fastface.files import replacing
-from fastface.render.picture import timeline_picture
-from fastface.render.video import render
 from fastface.timeline import Timeline
 
 SIZE = (1280, 720)

@@ -7,44 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from fastface.decode.color import COEFFICIENTS, yuv_coefficients
+
 # FrameGeometry in csrc/cuda/frame.cuh.
 GEOMETRY = np.dtype(
     [("frame_stride", "i8")]
     + [(n, "i4") for n in ("pitch", "coded_width", "coded_height", "uv_row", "width", "height", "rotation", "rgb")]
-    + [(n, "f4") for n in ("y_offset", "y_gain", "r_v", "g_u", "g_v", "b_u", "center")],
+    + [(n, "i4") for n in COEFFICIENTS],
     align=True,
 )
-
-# Luma weights of red and blue: ITU-R BT.601-7, BT.709-6, BT.2020-2 (non-constant luminance).
-_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
-
-
-def yuv_coefficients(matrix: str, full_range: bool, depth: int = 8) -> dict[str, float]:
-    """The fields of YuvToRgb (csrc/common/color.h).
-
-    Args:
-        matrix: "bt601", "bt709" or "bt2020".
-        full_range: Y covers all codes, else [16, 235] (and U, V [16, 240]) of 8 bits.
-        depth: 8, or 16 for P016, whose samples have their value in the high bits.
-    """
-    kr, kb = _WEIGHTS[matrix]
-    kg = 1.0 - kr - kb
-    unit = 1 << (depth - 8)
-    low, y_span, c_span = (0, 255, 255) if full_range else (16, 219, 224)
-    if full_range and depth > 8:
-        # All codes of ten bits, say, go to 65472, not to 255 * 256.
-        y_span = c_span = (1 << 16) * 1023 / 1024 / unit
-    luma, chroma = 255.0 / (y_span * unit), 255.0 / (c_span * unit)
-    return {
-        "y_offset": float(low * unit),
-        "y_gain": luma,
-        "r_v": 2 * (1 - kr) * chroma,
-        "g_u": -2 * (1 - kb) * kb / kg * chroma,
-        "g_v": -2 * (1 - kr) * kr / kg * chroma,
-        "b_u": 2 * (1 - kb) * chroma,
-        "center": 128.0 * unit,
-    }
-
 
 @dataclass(frozen=True)
 class DeviceFrames:

@@ -34,6 +34,7 @@ def _module(name: str, output: str, depth: int, device: int) -> Any:
     folder = source_folder()
     options = (
         "-std=c++17",
+        "--fmad=false",  # products are rounded before they are added, as on the CPU: both see the same pixels
         f"-I{folder}",
         f"-I{folder / 'cuda'}",
         f"-DOUT={OUTPUTS[output]}",

@@ -171,23 +171,25 @@ def identify(
     def clash(row: int, rows: list[int]) -> bool:
         return any((min(row, r), max(row, r)) in apart for r in rows)
 
-    # Doubtful tracks join the person they resemble most; decided before any of them has joined, so that their order
-    # does not matter.
+    # Doubtful tracks join the person they resemble most, the most similar first, so that their order does not matter.
     centres = np.array([mean_of(rows) for rows, _ in clusters])
-    joining: list[list[int]] = [[] for _ in clusters]
-    for row in np.flatnonzero(~certain):
-        similarity = centres @ embeddings.mean[row]
-        for person in np.argsort(-similarity, kind="stable"):
-            if similarity[person] < linkage_threshold + DOUBT:
-                break
-            if not clash(int(row), clusters[person][0]):
-                joining[person].append(int(row))
-                break
-    # Named before the doubtful ones are added: they must not decide who somebody is.
-    people = _name(clusters, np.array([_unit(c) for c in centres]), clash, gallery, similarity_threshold)
+    everyone = [list(rows) for rows, _ in clusters]
+    doubtful = np.flatnonzero(~certain)
+    similarity = embeddings.mean[doubtful] @ centres.T
+    placed: set[int] = set()
+    for pair in np.argsort(-similarity, axis=None, kind="stable"):
+        i, person = divmod(int(pair), len(clusters))
+        if similarity[i, person] < linkage_threshold + DOUBT:
+            break
+        row = int(doubtful[i])
+        if row not in placed and not clash(row, everyone[person]):
+            placed.add(row)
+            everyone[person].append(row)
+    # Doubtful tracks do not decide who somebody is, but a name must not bring those together who were seen apart.
+    people = _name(everyone, np.array([_unit(c) for c in centres]), clash, gallery, similarity_threshold)
     out = []
     for members, name, similarity_, threshold in people:
-        rows = sorted(r for m in members for r in clusters[m][0] + joining[m])
+        rows = sorted(r for m in members for r in everyone[m])
         if name is None:
             similarity_ = clusters[members[0]][1]
             threshold = None if similarity_ is None else linkage_threshold
@@ -196,7 +198,7 @@ def identify(
 
 
 def _name(
-    clusters: list[tuple[list[int], float | None]],
+    clusters: list[list[int]],
     centres: NDArray[np.float32],
     clash: object,
     gallery: Gallery | None,
@@ -220,7 +222,7 @@ def _name(
             out.append(([c], name, float(similarity), threshold))
             continue
         members, _, first, _ = out[taken[name]]
-        if any(clash(row, clusters[m][0]) for row in clusters[c][0] for m in members):  # type: ignore[operator]
+        if any(clash(row, clusters[m]) for row in clusters[c] for m in members):  # type: ignore[operator]
             out.append(([c], None, None, None))
         else:
             out[taken[name]] = ([*members, c], name, first, threshold)

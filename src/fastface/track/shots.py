@@ -32,6 +32,7 @@ class ShotDetector:
 
     def __init__(self) -> None:
         self._last: NDArray[np.float32] | None = None
+        self._was_cut = False
         self._changes: deque[float] = deque(maxlen=_HISTORY)
 
     def update(self, signatures: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -52,8 +53,10 @@ class ShotDetector:
                 change = float(np.abs(signature - self._last).mean())
                 before = self._changes[-1] if self._changes else 0.0
                 usual = float(np.median(self._changes)) if self._changes else 0.0
-                alone = change >= max(MIN_CHANGE, USUAL_RATIO * usual, LAST_RATIO * before)
+                # A cut right after a cut (a shot of one frame) is as large as that one.
+                ratio = 0.5 if self._was_cut else LAST_RATIO
+                alone = change >= max(MIN_CHANGE, USUAL_RATIO * usual, ratio * before)
                 cuts[i] = change >= SURE_CHANGE or alone
                 self._changes.append(change)
-            self._last = signature
+            self._last, self._was_cut = signature, bool(cuts[i])
         return cuts

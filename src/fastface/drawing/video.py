@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from fastface.drawing.colors import UNKNOWN, Colour, identity_color, text_color
+from fastface.drawing.fonts import fitted, font_for, printable
 from fastface.errors import InputValidationError, VideoProcessingError
 from fastface.files import replacing
-from fastface.render.colors import UNKNOWN, Colour, identity_color, text_color
-from fastface.render.fonts import fitted, font_for, printable
 from fastface.timeline import Timeline
 
 Progress = Callable[[int, int], None]
@@ -543,7 +543,7 @@ def render(
 ) -> Rendered:
     """Write the video with boxes and names drawn on it.
 
-    Each person has one colour, see :func:`fastface.render.colors.identity_color`; faces of unknown identity
+    Each person has one colour, see :func:`fastface.drawing.colors.identity_color`; faces of unknown identity
     get a thin grey line. Where a track was not detected for up to a second (or, with a timeline of every
     Nth frame, for two of those steps) its box is interpolated. Frames keep their time stamps (.mkv rounds
     them to a millisecond), the picture its matrix and range; rotation is applied to the pixels. The picture

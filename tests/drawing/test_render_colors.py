@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from fastface.render.colors import PALETTE, UNKNOWN, identity_color, text_color
+from fastface.drawing.colors import PALETTE, UNKNOWN, identity_color, text_color
 
 # Machado et al. 2009, severity 1, in linear RGB: deuteranopia, protanopia.
 _DEFECTS = {

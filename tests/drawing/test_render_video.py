@@ -11,9 +11,9 @@ import pytest
 from render_clips import timeline_of, two_people
 
 from fastface.demo.compose import Encoding, compose_shots, draw_shots
+from fastface.drawing.colors import UNKNOWN, identity_color
+from fastface.drawing.video import render
 from fastface.errors import InputValidationError, VideoProcessingError
-from fastface.render.colors import UNKNOWN, identity_color
-from fastface.render.video import render
 from fastface.timeline import Timeline
 from fastface.types import Faces
 

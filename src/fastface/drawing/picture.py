@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from fastface.drawing.colors import Colour, identity_color, text_color
+from fastface.drawing.fonts import fitted, font_for, printable
+from fastface.drawing.video import display_rotation, matrix_of, open_video
 from fastface.errors import InputValidationError, VideoProcessingError
 from fastface.files import replacing
-from fastface.render.colors import Colour, identity_color, text_color
-from fastface.render.fonts import fitted, font_for, printable
-from fastface.render.video import display_rotation, matrix_of, open_video
 from fastface.timeline import Identity, Span, Timeline
 
 MOST_PEOPLE = 20
@@ -388,7 +388,7 @@ def timeline_picture(
     each person.
 
     People are ordered by screen time; the first 20 get a row, the others are counted below. Colours are
-    those of :func:`fastface.render.colors.identity_color`. Of the video only the frames that are shown are
+    those of :func:`fastface.drawing.colors.identity_color`. Of the video only the frames that are shown are
     decoded, and those from the key frame before each.
 
     Args:

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from render_clips import timeline_of
 
+from fastface.drawing.colors import identity_color
+from fastface.drawing.picture import MOST_PEOPLE, timeline_picture
 from fastface.errors import InputValidationError
-from fastface.render.colors import identity_color
-from fastface.render.picture import MOST_PEOPLE, timeline_picture
 from fastface.timeline import Identity, Span, Timeline
 from fastface.types import Faces
 
