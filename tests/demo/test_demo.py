@@ -17,7 +17,7 @@ from fastface.demo.demo import demo_shots, run
 from fastface.errors import InputValidationError, ModelError
 from fastface.timeline import Timeline
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "render"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "drawing"))
 from render_clips import timeline_of
 
 NAMES = ("Ann", "Bob", "Cid", "Dan", "Eve")

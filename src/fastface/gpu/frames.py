@@ -17,6 +17,7 @@ GEOMETRY = np.dtype(
     align=True,
 )
 
+
 @dataclass(frozen=True)
 class DeviceFrames:
     """N frames in the memory of one GPU.
