@@ -7,7 +7,7 @@ scores, thumbnails and embeddings (and, on the CPU, crops) come out.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,8 +42,8 @@ class Executor(Protocol):
     def detect(self, batch: Any) -> Detections:
         """The faces of a batch."""
 
-    def signatures(self, batch: Any) -> NDArray[np.uint8]:
-        """[N, S] uint8, a thumbnail of each frame."""
+    def ahead(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Detections, NDArray[np.uint8]]]:
+        """Each batch with its faces and with [N, S] uint8, a thumbnail of each frame; in order."""
 
     def crop(self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32]) -> Sequence[Any]:
         """m crops [3, 160, 160] uint8, each with memory of its own: the faces of frames row [m] with boxes [m, 4]."""
@@ -85,7 +85,12 @@ class CpuExecutor:
     def detect(self, batch: FrameBatch) -> Detections:
         return self._detector.detect(batch.pixels)
 
+    def ahead(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Detections, NDArray[np.uint8]]]:
+        for batch in batches:
+            yield batch, self.detect(batch), self.signatures(batch)
+
     def signatures(self, batch: FrameBatch) -> NDArray[np.uint8]:
+        """[N, S] uint8, a thumbnail of each frame."""
         from fastface import _core
 
         small = _core.resize_area(batch.pixels, *SIGNATURE_SHAPE, threads())

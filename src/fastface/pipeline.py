@@ -203,8 +203,8 @@ class Pipeline:
         with executor.open(path, fallback=fallback) as decoder:
             run = _Run(executor, settings, settings.every / (decoder.info.average_rate or 25.0))
             with Ahead(decoder, depth=1) as batches:
-                for batch in batches:
-                    run.add(batch)
+                for batch, found, signatures in executor.ahead(batches):
+                    run.add(batch, found, signatures)
                     executor.release(batch)
                     if progress is not None and len(batch):
                         done = min(int(batch.index[-1]) + settings.every, decoder.stats.frames)
@@ -223,10 +223,9 @@ class _Run:
         self._best = BestFaces(settings.faces_per_track)
         self._parts: list[Faces] = []
 
-    def add(self, batch: Any) -> None:
-        """Detect, track and sample one batch."""
-        found = self._executor.detect(batch)
-        track = self.tracker.update(batch.time, self._executor.signatures(batch), found)
+    def add(self, batch: Any, found: Detections, signatures: NDArray[np.uint8]) -> None:
+        """Track and sample one batch."""
+        track = self.tracker.update(batch.time, signatures, found)
         if len(found):
             self._sample(batch, found, track)
             self._parts.append(

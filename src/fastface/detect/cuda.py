@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fastface.detect import geometry
 from fastface.detect.mtcnn import load_nets
+from fastface.errors import GPUError, InputValidationError
 from fastface.gpu.frames import DeviceFrames
 from fastface.gpu.kernels import Launcher, kernel
+from fastface.gpu.precision import exact_float32
 from fastface.settings import DetectorSettings
 from fastface.types import SIGNATURE_SIZE, Detections
 
@@ -25,6 +28,8 @@ _DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 _CHUNK = 16384  # crops that a network sees at once: bounds its activations to about half a gigabyte
 _MAX_SORT = 16384  # items of one group that the suppression kernel sorts in shared memory (11 bytes each)
 _BLOCK = 256
+_DOUBT = 0.05  # by how much half precision may misjudge a cell's probability; on crowd.mp4 it is under 0.01
+_MAX_LEVELS = 64  # levels that the order of suppression has bits for
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class CudaMTCNN:
     Args:
         settings: see :class:`fastface.settings.DetectorSettings`.
         device: number of the GPU.
-        precision: "fp16" or "fp32", of the networks; boxes and scores are float32 either way.
+        precision: "fp16" or "fp32", of the scan for candidates; what decides is float32 either way.
     """
 
     name = "mtcnn"
@@ -59,17 +64,29 @@ class CudaMTCNN:
         self.device = torch.device("cuda", device)
         self._dtype = _DTYPES[precision]
         self._output = "float16" if precision == "fp16" else "float32"
-        nets = load_nets(self.device, self._dtype)
+        # P-Net, which sees every pixel, may compute in half precision: it only points at cells. What decides, its
+        # scores of those cells and the other two networks, is float32, so that the faces are the same.
+        self._pnet, self._rnet, self._onet = load_nets(self.device, torch.float32)
         # The kernels take the softmax themselves, in float32.
-        nets[0].softmax4_1 = nets[1].softmax5_1 = nets[2].softmax6_1 = torch.nn.Identity()
-        self._pnet, self._rnet, self._onet = nets
+        self._rnet.softmax5_1 = self._onet.softmax6_1 = torch.nn.Identity()
+        scan = load_nets(self.device, self._dtype)[0]
+        self._heads = torch.nn.Conv2d(32, 6, 1).to(self.device, self._dtype).requires_grad_(False)
+        self._heads.weight.copy_(torch.cat([scan.conv4_1.weight, scan.conv4_2.weight]))
+        self._heads.bias.copy_(torch.cat([scan.conv4_1.bias, scan.conv4_2.bias]))
+        self._scan_layers = ((scan.conv1, scan.prelu1, 2), (scan.conv2, scan.prelu2, 1), (scan.conv3, scan.prelu3, 1))
         self._plans: dict[tuple[int, int], _Plan] = {}
+        self._resizes: dict[tuple[tuple[int, int], ...], _Plan] = {}
         self._capacity = 2048
         self._geometry: tuple[bytes, Tensor] | None = None
 
     def _plan(self, height: int, width: int) -> _Plan:
         if (height, width) not in self._plans:
             scales = geometry.pyramid_scales(height, width, self.settings.min_face_size, self.settings.factor)
+            if len(scales) > _MAX_LEVELS:
+                raise InputValidationError(
+                    f"factor is {self.settings.factor}, which makes {len(scales)} pyramid levels of {width} x "
+                    f"{height}; the GPU does {_MAX_LEVELS} at most: take a smaller factor"
+                )
             self._plans[height, width] = self._plan_for(scales, [geometry.level_size(height, width, s) for s in scales])
         return self._plans[height, width]
 
@@ -80,9 +97,11 @@ class CudaMTCNN:
         def ints(values: Any) -> Tensor:
             return torch.tensor(np.asarray(values), dtype=torch.int32, device=self.device)
 
-        return _Plan(
+        plan = _Plan(
             scales, sizes, int(first[-1]), ints([h for h, _ in sizes]), ints([w for _, w in sizes]), ints(first[:-1])
         )
+        torch.cuda.current_stream(self.device).synchronize()  # other threads' streams will read it
+        return plan
 
     def _launcher(self) -> Launcher:
         return Launcher(torch.cuda.current_stream(self.device).cuda_stream, self.device.index)
@@ -94,7 +113,9 @@ class CudaMTCNN:
         packed = frames.geometry.tobytes()
         if self._geometry is None or self._geometry[0] != packed:
             host = torch.from_numpy(np.frombuffer(packed, np.uint8).copy())
-            self._geometry = (packed, host.to(self.device))
+            device = host.to(self.device)
+            torch.cuda.current_stream(self.device).synchronize()  # other threads' streams will read it
+            self._geometry = (packed, device)
         return self._geometry[1]
 
     @torch.inference_mode()
@@ -108,7 +129,10 @@ class CudaMTCNN:
             scaled: for MTCNN, else [0, 255].
             output: "float32" or "float16"; None: the networks' type.
         """
-        plan = self._plan_for([], sizes)
+        key = tuple(sizes)
+        if key not in self._resizes:
+            self._resizes[key] = self._plan_for([], sizes)
+        plan = self._resizes[key]
         return self._fill(frames, plan, scaled=scaled, output=output or self._output)
 
     def _fill(self, frames: DeviceFrames, plan: _Plan, *, scaled: bool, output: str) -> list[Tensor]:
@@ -146,7 +170,7 @@ class CudaMTCNN:
             row: [M] int64.
             rect: [M, 4] int32, half open, inside the displayed frame.
         """
-        out = torch.empty((len(row), size, size, 3), dtype=self._dtype, device=self.device)
+        out = torch.empty((len(row), size, size, 3), device=self.device)
         self._crops("crop_area", frames, row, rect, size, out)
         return out.permute(0, 3, 1, 2)
 
@@ -163,7 +187,7 @@ class CudaMTCNN:
                 f"row is {row.dtype} {list(row.shape)} and rect {rect.dtype} {list(rect.shape)}, must be "
                 "int64 [M] and int32 [M, 4]"
             )
-        function = self._kernel("crop", name, depth=frames.depth)
+        function = self._kernel("crop", name, output="float32", depth=frames.depth)
         row, rect = row.contiguous(), rect.contiguous()
         for i in range(0, len(row), 65535):  # the limit of grid.y
             part = slice(i, i + 65535)
@@ -332,7 +356,7 @@ class CudaMTCNN:
     def detect_on_device(self, frames: DeviceFrames) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Rows [M] int64, boxes [M, 4], scores [M], landmarks [M, 5, 2], look [M, 64], sharpness [M], on the GPU."""
         # cuDNN would round float32 to TF32, which moves boxes by up to a pixel.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
+        with exact_float32():
             return self._cascade(frames)
 
     def _cascade(self, frames: DeviceFrames) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -362,11 +386,10 @@ class CudaMTCNN:
         if not levels:
             return nothing, torch.zeros((0, 4), device=self.device), nothing, 0
         images = self._fill(frames, plan, scaled=True, output=self._output)
-        maps = []
-        for image in images:
-            offset, logit = self._pnet(image)
-            # Channels last, in one piece, as the kernel reads them.
-            maps.append((logit.permute(0, 2, 3, 1).contiguous(), offset.permute(0, 2, 3, 1).contiguous()))
+        maps = [self._scan(image) for image in images]
+        exact = self._dtype == torch.float32
+        threshold = self.settings.thresholds[0]
+        below = float(np.nextafter(np.float32(threshold), np.float32(-1)))  # the kernel asks for more than this
         groups = n * levels
         append = self._kernel("candidates", "candidates")
         while True:
@@ -377,19 +400,19 @@ class CudaMTCNN:
             tie = torch.empty(groups * capacity, dtype=torch.int32, device=self.device)
             count = torch.zeros(groups, dtype=torch.int32, device=self.device)
             launch = self._launcher()
-            for level, (logit, offset) in enumerate(maps):
-                height, width = logit.shape[1:3]
+            for level, heads in enumerate(maps):
+                height, width = heads.shape[1:3]
+                grid = (min(-(-n * height * width // _BLOCK), 4096),)
                 launch(
                     append,
-                    (min(-(-n * height * width // _BLOCK), 4096),),
+                    grid,
                     _BLOCK,
-                    logit,
-                    offset,
+                    heads,
                     n,
                     height,
                     width,
                     plan.scales[level],
-                    self.settings.thresholds[0],
+                    threshold if exact else threshold - _DOUBT,
                     levels,
                     level,
                     capacity,
@@ -399,26 +422,23 @@ class CudaMTCNN:
                     tie,
                     count,
                 )
-            start = torch.arange(groups, dtype=torch.int32, device=self.device) * capacity
             # Groups beyond the capacity are looked at below; here they must not read beyond their place.
+            filled = count.clamp(max=capacity)
+            if not exact:
+                self._rescore(frames, plan, filled, capacity, score, offsets, tie)
+            start = torch.arange(groups, dtype=torch.int32, device=self.device) * capacity
             flat, group, starts, _ = self.nms(
-                box,
-                score,
-                tie,
-                start,
-                count.clamp(max=capacity),
-                capacity,
-                least=0.0,
-                threshold=0.5,
-                capacity=groups * capacity,
+                box, score, tie, start, filled, capacity, least=below, threshold=0.5, capacity=groups * capacity
             )
             starts = starts[::levels].contiguous()
             facts = torch.stack([count.max(), starts[-1], (starts[1:] - starts[:-1]).max()]).tolist()
             if facts[0] <= capacity:
                 break
             if facts[0] > _MAX_SORT:
-                raise_to = facts[0]
-                raise ValueError(f"{raise_to} candidates on one level of one frame, more than {_MAX_SORT}")
+                raise GPUError(
+                    f"{facts[0]} candidates on one level of one frame, more than {_MAX_SORT}: raise thresholds[0] "
+                    f"(it is {threshold}) or min_face_size, or use device='cpu'"
+                )
             self._capacity = _power_of_two(facts[0])
         total, largest = facts[1:]
         if not total:
@@ -431,6 +451,84 @@ class CudaMTCNN:
         )
         boxes = geometry.square(geometry.refine(box[kept], offsets[kept], inclusive=False))
         return row, boxes, starts, largest
+
+    def _scan(self, image: Tensor) -> Tensor:
+        """P-Net on a level [N, 3, h, w]: heads [N, h', w', 6], logits of no face and of face, and four offsets."""
+        x = image
+        for conv, prelu, pool in self._scan_layers:
+            # Bias, PReLU and pooling in one pass: three of torch's would each read and write the whole level.
+            x = self._activate(functional.conv2d(x, conv.weight), conv.bias, prelu.weight, pool)
+        return self._heads(x).permute(0, 2, 3, 1).contiguous()
+
+    def _activate(self, x: Tensor, bias: Tensor, slope: Tensor, pool: int) -> Tensor:
+        """max over pool x pool of PReLU(x + bias), in ceil mode; x and the result are channels last."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        n, channels, height, width = x.shape
+        out_height, out_width = -(-height // pool), -(-width // pool)
+        out = torch.empty((n, out_height, out_width, channels), dtype=x.dtype, device=self.device)
+        grid = (min(-(-out.numel() // _BLOCK), 1 << 16),)
+        self._launcher()(
+            self._kernel("activate", "bias_prelu_pool"),
+            grid,
+            _BLOCK,
+            x,
+            bias,
+            slope,
+            n,
+            height,
+            width,
+            channels,
+            pool,
+            pool,
+            out_height,
+            out_width,
+            out,
+        )
+        return out.permute(0, 3, 1, 2)
+
+    def _rescore(
+        self,
+        frames: DeviceFrames,
+        plan: _Plan,
+        count: Tensor,
+        capacity: int,
+        score: Tensor,
+        offsets: Tensor,
+        tie: Tensor,
+    ) -> None:
+        """Replace scores and offsets of the cells that the scan points at by those that float32 gives."""
+        places = torch.arange(capacity, device=self.device)[None] < count[:, None]
+        items = places.flatten().nonzero()[:, 0]
+        net = self._pnet
+        for i in range(0, len(items), _CHUNK):
+            part = items[i : i + _CHUNK]
+            row, cell = part // (capacity * len(plan.sizes)), tie[part]
+            patches = torch.empty((len(part), 12, 12, 3), device=self.device)
+            self._launcher()(
+                self._kernel("pyramid", "cells", output="float32", depth=frames.depth),
+                (min(-(-len(part) * 144 // _BLOCK), 1 << 16),),
+                _BLOCK,
+                frames.samples,
+                self._geometry_of(frames),
+                plan.heights,
+                plan.widths,
+                row,
+                cell,
+                len(part),
+                patches,
+            )
+            x = net.prelu1(net.conv1(patches.permute(0, 3, 1, 2)))
+            # The last pooling window of a level of odd size holds one column (row) only; see ceil_mode.
+            level, place = (cell >> 26) & 63, cell & ((1 << 26) - 1)
+            width, height = plan.widths[level], plan.heights[level]
+            per_row = (width - 1) // 2 - 4
+            beyond_x, beyond_y = 2 * (place % per_row) + 9 >= width - 2, 2 * (place // per_row) + 9 >= height - 2
+            x[:, :, :, 9].masked_fill_(beyond_x[:, None, None], float("-inf"))
+            x[:, :, 9, :].masked_fill_(beyond_y[:, None, None], float("-inf"))
+            x = net.prelu3(net.conv3(net.prelu2(net.conv2(net.pool1(x)))))
+            logits = net.conv4_1(x).flatten(1)
+            score[part] = torch.sigmoid(logits[:, 1] - logits[:, 0])
+            offsets[part] = net.conv4_2(x).flatten(1)
 
     def _run(self, net: Any, frames: DeviceFrames, row: Tensor, rects: Tensor, size: int) -> tuple[Tensor, ...]:
         parts = []
