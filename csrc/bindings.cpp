@@ -41,6 +41,10 @@ Array<T> to_array(const std::vector<T>& values) {
   return Array<T>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
+py::array triples(const std::vector<int64_t>& flat) {
+  return to_array(flat).reshape({static_cast<py::ssize_t>(flat.size() / 3), py::ssize_t{3}});
+}
+
 Frames frames_of(const Array<uint8_t>& frames) {
   expect(frames, "frames", {-1, -1, -1, 3});
   if (frames.shape(1) < 1 || frames.shape(2) < 1 || frames.shape(1) > (1 << 20) || frames.shape(2) > (1 << 20))
@@ -225,12 +229,11 @@ PYBIND11_MODULE(_core, m) {
           "take_finished", [](Tracker& self, bool all) { return to_array(self.take_finished(all)); },
           py::arg("all") = false, "-> [k] int64: tracks that ended since the last call; with `all`, every one left.")
       .def(
-          "conflicts",
-          [](const Tracker& self) {
-            const auto flat = self.conflicts();
-            return to_array(flat).reshape({static_cast<py::ssize_t>(flat.size() / 3), py::ssize_t{3}});
-          },
-          "-> [p, 3] int64: pairs of tracks seen apart in one frame, and in how many frames.");
+          "conflicts", [](const Tracker& self) { return triples(self.conflicts()); },
+          "-> [p, 3] int64: pairs of tracks seen apart in one frame, and in how many frames.")
+      .def(
+          "overlaps", [](const Tracker& self) { return triples(self.overlaps()); },
+          "-> [p, 3] int64: pairs of tracks whose boxes lay on one face in one frame, and in how many frames.");
 
   py::class_<Matcher>(m, "Matcher", "Exact best match over unit vectors, newest seen first, with early exit.")
       .def(py::init([](int dim, float threshold, float sure) {

@@ -345,7 +345,7 @@ print(json.dumps(out))
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(film: Film, tmp_path: Path) -> None:
     """The peak of ten times the length, past the warm-up, is within 5%; and within the long run nothing creeps up: what
-    is held between batches at the end is within 3% of what was at the beginning.
+    is held between batches at the end is within 5% of what was at the beginning.
 
     Small batches, because how many of them wait between decoder and detector is a matter of luck.
     """
@@ -363,4 +363,4 @@ def test_memory_does_not_grow_with_the_length(film: Film, tmp_path: Path) -> Non
     for count in range(3):
         assert long[count] == pytest.approx(10 * short[count], rel=0.02)
     assert long[3] <= 1.05 * short[3]
-    assert fifths[-1] <= 1.03 * fifths[1]
+    assert fifths[-1] <= 1.05 * fifths[1]

@@ -20,6 +20,9 @@ float correlation(const float* a, const float* b) {
   return norm_a == 0.0f || norm_b == 0.0f ? 1.0f : sum;
 }
 
+// Intersection over the smaller box: up to kApart two boxes are two faces, above kOneFace they are one.
+constexpr float kApart = 0.4f, kOneFace = 0.5f;
+
 float side(const float* box) { return 0.5f * ((box[2] - box[0]) + (box[3] - box[1])); }
 
 }  // namespace
@@ -108,8 +111,10 @@ void Tracker::step(double time, const float* box, const float* appearance, int64
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = i + 1; j < m; ++j) {
       // Two boxes on one face are one person seen twice, not two people.
-      if (overlap_min(box + 4 * i, box + 4 * j) > 0.4f) continue;
-      ++conflicts_[{std::min(track[i], track[j]), std::max(track[i], track[j])}];
+      const float overlap = overlap_min(box + 4 * i, box + 4 * j);
+      const std::pair<int64_t, int64_t> pair{std::min(track[i], track[j]), std::max(track[i], track[j])};
+      if (overlap <= kApart) ++conflicts_[pair];
+      if (overlap > kOneFace) ++overlaps_[pair];
     }
 }
 
@@ -123,10 +128,10 @@ std::vector<int64_t> Tracker::take_finished(bool all) {
   return out;
 }
 
-std::vector<int64_t> Tracker::conflicts() const {
+std::vector<int64_t> Tracker::flat(const Pairs& pairs) {
   std::vector<int64_t> out;
-  out.reserve(conflicts_.size() * 3);
-  for (const auto& [pair, frames] : conflicts_) {
+  out.reserve(pairs.size() * 3);
+  for (const auto& [pair, frames] : pairs) {
     out.push_back(pair.first);
     out.push_back(pair.second);
     out.push_back(frames);

@@ -30,7 +30,10 @@ class Tracker {
   std::vector<int64_t> take_finished(bool all);
 
   // Pairs of tracks that were seen apart in one frame, and in how many: (a, b, frames), a < b.
-  std::vector<int64_t> conflicts() const;
+  std::vector<int64_t> conflicts() const { return flat(conflicts_); }
+
+  // Pairs of tracks whose boxes lay on one another in one frame, and in how many: (a, b, frames), a < b.
+  std::vector<int64_t> overlaps() const { return flat(overlaps_); }
 
  private:
   struct Live {
@@ -41,13 +44,16 @@ class Tracker {
     float appearance[kAppearance];
   };
 
+  using Pairs = std::map<std::pair<int64_t, int64_t>, int64_t>;
+
+  static std::vector<int64_t> flat(const Pairs& pairs);
   void step(double time, const float* box, const float* appearance, int64_t m, int64_t* track);
 
   TrackerSettings settings_;
   int64_t next_id_ = 0;
   std::vector<Live> live_;
   std::vector<int64_t> finished_;
-  std::map<std::pair<int64_t, int64_t>, int64_t> conflicts_;
+  Pairs conflicts_, overlaps_;
 };
 
 }  // namespace fastface

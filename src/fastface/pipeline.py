@@ -151,7 +151,7 @@ class Pipeline:
             run, decoder = self._run(path, progress, fallback=True)
         info, stats, interval = decoder.info, decoder.stats, run.interval
         found = run.faces()
-        faces, certain = _credible(found, settings.min_track_score, interval)
+        faces, certain = _credible(found, run.tracker.overlaps(), settings.min_track_score, interval)
         embeddings = run.embedder.finish()
         embeddings = embeddings[np.isin(embeddings.track, list(certain))]
         spec = executor.spec
@@ -274,13 +274,25 @@ class _Run:
         return faces
 
 
-def _credible(faces: Faces, min_score: float, interval: float) -> tuple[Faces, dict[int, bool]]:
-    """The faces of credible tracks, and for each credible track whether it is long enough to be a person."""
+def _credible(
+    faces: Faces, overlaps: NDArray[np.int64], min_score: float, interval: float
+) -> tuple[Faces, dict[int, bool]]:
+    """The faces of credible tracks, and for each credible track whether it is long enough to be a person.
+
+    Dismissed are the detector's errors: tracks whose best faces score less than `min_score`, and (unless that is 0,
+    which keeps everything) tracks that lie on another, surer one's face for at least half of their own faces.
+    """
     order = np.argsort(faces.track, kind="stable")
     ids, starts = np.unique(faces.track[order], return_index=True)
-    certain = {}
-    ends = np.append(starts, len(faces))[1:]
-    for track, begin, end in zip(ids.tolist(), starts, ends, strict=True):
-        if track_score(faces.score[order[begin:end]]) >= min_score:
-            certain[track] = long_enough(int(end - begin), interval)
-    return faces[np.isin(faces.track, list(certain))], certain
+    score, count = {}, {}
+    for track, begin, end in zip(ids.tolist(), starts, np.append(starts, len(faces))[1:], strict=True):
+        best = track_score(faces.score[order[begin:end]])
+        if best >= min_score:
+            score[track], count[track] = best, int(end - begin)
+    if min_score > 0:
+        for a, b, frames in overlaps.tolist():
+            if a in score and b in score:
+                worse = min(a, b, key=lambda t: (score[t], count[t], -t))
+                if 2 * frames >= count[worse]:
+                    del score[worse], count[worse]
+    return faces[np.isin(faces.track, list(score))], {t: long_enough(count[t], interval) for t in score}

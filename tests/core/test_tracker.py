@@ -202,3 +202,15 @@ def test_bad_arguments_raise() -> None:
         tracker.update(film.time, film.cut, film.row, film.box, film.look[:, :63].copy())
     with pytest.raises(ValueError, match=r"cut has shape \[1\], must be \[2\]"):
         tracker.update(film.time, film.cut[:1], film.row, film.box, film.look)
+
+
+def test_boxes_on_one_face_overlap_and_do_not_conflict() -> None:
+    """A second box on a face is neither another person nor another face; a neighbour is both."""
+    tracker = _core.Tracker(min_iou=0.3, max_shift=0.6, min_appearance=0.0, max_gap=0.5)
+    box = np.array([[100, 100, 200, 220], [135, 95, 245, 225], [400, 100, 500, 220]], np.float32)
+    for i in range(4):
+        track = tracker.update(np.array([i / 25]), np.zeros(1, np.uint8), np.zeros(3, np.int64), box,
+                               np.zeros((3, 64), np.float32))  # fmt: skip
+        assert track.tolist() == [0, 1, 2]
+    assert tracker.overlaps().tolist() == [[0, 1, 4]]
+    assert tracker.conflicts().tolist() == [[0, 2, 4], [1, 2, 4]]

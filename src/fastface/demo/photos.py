@@ -32,9 +32,9 @@ NAMES = {
 
 _MIN_SCORE = 0.95
 _ENLARGE = 3
-_OTHER_SCORE = 0.8  # a second face of this score would be one more person in a composed film
+_OTHER_SCORE = 0.7  # a second face of this score would be one more person in a composed film
 _FOUND = "faces.json"
-_VERSION = 2
+_VERSION = 3
 
 
 def _cache_folder() -> Path:
@@ -75,7 +75,7 @@ def face_boxes(
 ) -> list[list[float] | None]:
     """The face of each photograph, xyxy in its pixels, or None where there is not clearly one.
 
-    Clearly one: the largest face has a score of 0.95 or more, and no other has one of 0.8, even where the photograph
+    Clearly one: the largest face has a score of 0.95 or more, and no other has one of 0.7, even where the photograph
     is enlarged three times, as clips do: that shows people in the background and pictures on shirts.
 
     Args:

@@ -69,9 +69,9 @@ def discounted(embeddings: Embeddings) -> Embeddings:
     """Shrink the means of faces of little detail, so that their similarities count for less.
 
     Small and blurred faces resemble each other whoever they are: on hamilton.mp4 two such men reach 0.24, more than
-    some photographs of one person do. From a legibility of 0.8 on nothing is shrunk.
+    some photographs of one person do. From a legibility of 0.75 on nothing is shrunk.
     """
-    factor = np.minimum(0.2 + embeddings.legibility, 1.0).astype(np.float32)
+    factor = np.minimum(0.25 + embeddings.legibility, 1.0).astype(np.float32)
     return replace(embeddings, mean=embeddings.mean * factor[:, None])
 
 

@@ -65,3 +65,8 @@ class FaceTracker:
         """[P, 3] int64: two tracks that were seen apart in one frame, and in how many frames."""
         pairs: NDArray[np.int64] = self._tracker.conflicts()
         return pairs
+
+    def overlaps(self) -> NDArray[np.int64]:
+        """[P, 3] int64: two tracks whose boxes lay on one face in one frame, and in how many frames."""
+        pairs: NDArray[np.int64] = self._tracker.overlaps()
+        return pairs
