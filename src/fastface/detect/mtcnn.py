@@ -33,6 +33,24 @@ def _facenet() -> Any:
     return mtcnn
 
 
+def _oracle_order(row: Tensor, scores: Tensor) -> Tensor:
+    """The order in which facenet-pytorch's last suppression takes the faces of each frame: [M] int64.
+
+    It is NumPy's argsort, read backwards. Saturated scores do tie, and which of equals comes first is for that sort to
+    say (it is not a stable one): any rule of ours would pick another box now and then.
+
+    Args:
+        row: [M] int64, frames, ascending.
+        scores: [M] float32.
+    """
+    values, counts = scores.cpu().numpy(), torch.unique_consecutive(row, return_counts=True)[1].tolist()
+    order, begin = [np.zeros(0, np.int64)], 0
+    for count in counts:
+        order.append(begin + np.argsort(values[begin : begin + count])[::-1])
+        begin += count
+    return torch.from_numpy(np.concatenate(order)).to(row.device)
+
+
 def load_nets(device: torch.device, dtype: torch.dtype) -> list[Any]:
     """P-, R- and O-Net with the weights in facenet-pytorch's package, ready to run, channels last."""
     nets = _facenet()
@@ -141,7 +159,8 @@ class MTCNN:
         row, boxes, scores, offsets, points = row[good], boxes[good], scores[good], offsets[good], points[good]
         landmarks = geometry.place_landmarks(points, boxes)
         boxes = geometry.refine(boxes, offsets, inclusive=True)
-        kept = ops.nms(boxes, scores, row, 0.7, minimum=True)
+        order = _oracle_order(row, scores)
+        kept = order[ops.nms(boxes[order], scores[order], row[order], 0.7, minimum=True)]
         return row[kept], boxes[kept], scores[kept], landmarks[kept]
 
     @staticmethod
