@@ -28,7 +28,7 @@ _DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 _CHUNK = 16384  # crops that a network sees at once: bounds its activations to about half a gigabyte
 _MAX_SORT = 16384  # items of one group that the suppression kernel sorts in shared memory (11 bytes each)
 _BLOCK = 256
-_DOUBT = 0.05  # by how much half precision may misjudge a cell's probability; on crowd.mp4 it is under 0.01
+_DOUBT = 0.05  # by how much half precision may misjudge a cell's probability
 _MAX_LEVELS = 64  # levels that the order of suppression has bits for
 
 

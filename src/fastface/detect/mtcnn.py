@@ -87,8 +87,8 @@ class MTCNN:
             The faces, ordered by frame, then by score; without any, `Detections.empty()`.
         """
         frames = torch.as_tensor(pixels, device=self.device)
-        row, boxes, scores = self._propose(frames)
-        row, boxes = self._refine(frames, row, boxes, scores)
+        row, boxes = self._propose(frames)
+        row, boxes = self._refine(frames, row, boxes)
         row, boxes, scores, landmarks = self._decide(frames, row, boxes)
         if not len(row):
             return Detections.empty()
@@ -102,8 +102,8 @@ class MTCNN:
             appearance=appearance,
         )
 
-    def _propose(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """P-Net on every level: rows [M], square boxes [M, 4], scores [M]."""
+    def _propose(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """P-Net on every level: rows [M], square boxes [M, 4]."""
         height, width = frames.shape[1:3]
         settings = self.settings
         found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
@@ -119,11 +119,10 @@ class MTCNN:
             found.append((row[kept], boxes[kept], scores[kept], offsets[row, :, y, x][kept]))
         if not found:
             empty = frames.new_zeros(0, dtype=torch.int64)
-            return empty, frames.new_zeros((0, 4), dtype=torch.float32), frames.new_zeros(0, dtype=torch.float32)
+            return empty, frames.new_zeros((0, 4), dtype=torch.float32)
         row, boxes, scores, offsets = (torch.cat(parts) for parts in zip(*found, strict=True))
         kept = ops.nms(boxes, scores, row, 0.7)
-        row, boxes, scores, offsets = row[kept], boxes[kept], scores[kept], offsets[kept]
-        return row, geometry.square(geometry.refine(boxes, offsets, inclusive=False)), scores
+        return row[kept], geometry.square(geometry.refine(boxes[kept], offsets[kept], inclusive=False))
 
     def _scan(self, level: Tensor) -> tuple[Tensor, Tensor]:
         """P-Net over a level [N, 3, h, w]: offsets [N, 4, h', w'] and probabilities of a face [N, h', w']."""
@@ -135,7 +134,7 @@ class MTCNN:
         offsets, faces = (torch.cat(p) for p in zip(*parts, strict=True))
         return offsets, faces
 
-    def _refine(self, frames: Tensor, row: Tensor, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    def _refine(self, frames: Tensor, row: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """R-Net: rows [M], square boxes [M, 4]."""
         row, boxes, rects = self._croppable(frames, row, boxes)
         if not len(row):

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_CHANGE = 0.012
-"""Mean absolute change of the thumbnail, in units of full scale, under which nothing is a cut: a face of a fortieth of
-the picture that is exchanged changes about as much."""
+"""Mean absolute change of the thumbnail, in units of full scale, under which nothing is a cut."""
 
 USUAL_RATIO = 5.0
 """A cut changes this many times more than frames usually did (median of the last few),"""
