@@ -24,12 +24,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests" / "decode")]
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from baseline import facenet_pytorch_opencv  # noqa: E402
 from decode_clips import loop  # noqa: E402
 
 import fastface  # noqa: E402
 from fastface.decode.nvdec import NvdecDecoder  # noqa: E402
+from fastface.types import FrameBatch  # noqa: E402
 
 EMBEDDER = "facenet-msceleb1m"
 
@@ -62,17 +64,23 @@ def detect_alone(pipeline: fastface.Pipeline, path: Path) -> tuple[list[float], 
     with executor.open(path) as decoder:
         batch = next(iter(decoder))
         executor.detect(batch)
-        seconds, _ = timed(lambda: [executor.detect(batch) for _ in range(10)], 3)
-        frames = 10 * len(batch)
+        seconds, _ = timed(lambda: sum(1 for _ in executor.ahead([batch] * 30)), 3)
+        frames = 30 * len(batch)
         executor.release(batch)
     return seconds, frames
 
 
 def embed_alone(pipeline: fastface.Pipeline) -> tuple[list[float], int]:
-    crops = [c.clone() for c in torch.randint(0, 256, (256, 3, 160, 160), dtype=torch.uint8, device="cuda")]
-    pipeline.executor.embed(crops)
-    seconds, _ = timed(lambda: [pipeline.executor.embed(crops) for _ in range(10)], 3)
-    return seconds, 2560
+    """256 crops again and again."""
+    executor = pipeline.executor
+    noise = np.random.default_rng(1).integers(0, 256, (1, 720, 1280, 3), np.uint8)
+    batch = FrameBatch(np.zeros(1, np.int64), np.zeros(1), noise)
+    box = np.tile(np.array([[100, 100, 300, 320]], np.float32), (256, 1))
+    crops = executor.crop(batch, np.zeros(256, np.int64), box)
+    executor.embed(crops).result()
+    seconds, _ = timed(lambda: [v.result() for v in [executor.embed(crops) for _ in range(20)]], 3)
+    executor.release(batch)
+    return seconds, 20 * 256
 
 
 def commit() -> str:

@@ -1,4 +1,5 @@
 // Look and sharpness of each face, for tracking and for choosing the best faces; one block of 256 threads a face.
+#include "common/geometry.h"
 #include "frame.cuh"
 
 namespace fastface {
@@ -15,19 +16,15 @@ __device__ __forceinline__ float block_sum(float value, float* scratch) {
   return total;
 }
 
-// appearance [m, 64]: 8 x 8 grey thumbnail of zero mean and unit norm, zeros if flat; sharpness [m]: energy of the
-// Laplacian over the variance at 64 x 64, 0 if flat. An empty rectangle gives zeros.
-extern "C" __global__ void describe(const SAMPLE* data, const FrameGeometry* geometry, const long long* row, const int* rect, float* appearance,
-                                    float* sharpness) {
-  const FrameBatch frames(data, geometry);
+// Look [64] and sharpness of the pixels of a rectangle of a frame. look: 8 x 8 grey thumbnail of zero mean and unit norm,
+// zeros if flat; sharpness: energy of the Laplacian over the variance at 64 x 64, 0 if flat. No pixels give zeros.
+__device__ void describe_rect(const FrameBatch& frames, long long frame, const int* rect, float* look, float* sharpness) {
   __shared__ float grey[kFine * kFine];
   __shared__ float scratch[32];
-  const int i = blockIdx.x;
-  const int x0 = rect[4 * i], y0 = rect[4 * i + 1], w = rect[4 * i + 2] - x0, h = rect[4 * i + 3] - y0;
-  float* look = appearance + static_cast<long long>(i) * kCoarse * kCoarse;
+  const int x0 = rect[0], y0 = rect[1], w = rect[2] - x0, h = rect[3] - y0;
   if (w <= 0 || h <= 0) {
     if (threadIdx.x < kCoarse * kCoarse) look[threadIdx.x] = 0.0f;
-    if (threadIdx.x == 0) sharpness[i] = 0.0f;
+    if (threadIdx.x == 0) *sharpness = 0.0f;
     return;
   }
   for (int p = threadIdx.x; p < kFine * kFine; p += blockDim.x) {
@@ -35,7 +32,7 @@ extern "C" __global__ void describe(const SAMPLE* data, const FrameGeometry* geo
     const int y1 = area_begin(oy, h, kFine), y2 = area_end(oy, h, kFine);
     const int x1 = area_begin(ox, w, kFine), x2 = area_end(ox, w, kFine);
     float mean[3];
-    mean_rgb(frames, row[i], x0 + x1, x0 + x2, y0 + y1, y0 + y2, mean);
+    mean_rgb(frames, frame, x0 + x1, x0 + x2, y0 + y1, y0 + y2, mean);
     grey[p] = luma(mean[0], mean[1], mean[2]);
   }
   __syncthreads();
@@ -63,7 +60,36 @@ extern "C" __global__ void describe(const SAMPLE* data, const FrameGeometry* geo
   energy = block_sum(energy, scratch);
   variance = block_sum(variance, scratch);
   const float inner = (kFine - 2) * (kFine - 2);
-  if (threadIdx.x == 0) sharpness[i] = variance / inner > 0.25f ? energy / variance : 0.0f;
+  if (threadIdx.x == 0) *sharpness = variance / inner > 0.25f ? energy / variance : 0.0f;
+}
+
+// appearance [m, 64] and sharpness [m] of rectangles rect [m, 4] of frames row [m].
+extern "C" __global__ void describe(const SAMPLE* data, const FrameGeometry* geometry, const long long* row, const int* rect,
+                                    float* appearance, float* sharpness) {
+  const FrameBatch frames(data, geometry);
+  const int i = blockIdx.x;
+  describe_rect(frames, row[i], rect + 4 * i, appearance + static_cast<long long>(i) * kCoarse * kCoarse, sharpness + i);
+}
+
+// The cascade's result: record i [81] is frame, box, score, five landmarks, sharpness and look of item kept[i]; not more
+// than `capacity`.
+extern "C" __global__ void record_faces(const SAMPLE* data, const FrameGeometry* geometry, const int* kept,
+                                        const int* kept_frame, const int* total, int capacity, const float* box,
+                                        const float* score, const float* landmarks, float* out) {
+  const FrameBatch frames(data, geometry);
+  const int count = *total <= capacity ? *total : 0;
+  for (int i = blockIdx.x; i < count; i += gridDim.x) {
+    const int item = kept[i];
+    float* record = out + static_cast<long long>(i) * 81;
+    if (threadIdx.x == 0) record[0] = static_cast<float>(kept_frame[i]);
+    if (threadIdx.x < 4) record[1 + threadIdx.x] = box[4ll * item + threadIdx.x];
+    if (threadIdx.x == 4) record[5] = score[item];
+    if (threadIdx.x < 10) record[6 + threadIdx.x] = landmarks[10ll * item + threadIdx.x];
+    int rect[4];
+    pixel_rect(box + 4ll * item, frames.width, frames.height, rect);
+    describe_rect(frames, kept_frame[i], rect, record + 17, record + 16);
+    __syncthreads();
+  }
 }
 
 }  // namespace fastface

@@ -3,35 +3,55 @@
 
 namespace fastface {
 
-// One block a group. Group g holds items [start[g], start[g] + count[g]); those with score > least take part (scores are
-// positive). tie must differ within a group. Where count[g] > most nothing is kept and kept_count[g] is -1.
-// kept [groups, most] receives the kept items, in order, as numbers of items; kept_count [groups] how many.
-// most: a power of two, at most 65536. Dynamic shared memory: most * 11 bytes.
-extern "C" __global__ void nms(const float* box, const float* score, const unsigned int* tie, const int* start,
-                               const int* count, int most, float least, float threshold, int minimum, int* kept,
-                               int* kept_count) {
-  extern __shared__ unsigned long long key[];
-  unsigned short* item = reinterpret_cast<unsigned short*>(key + most);
-  unsigned char* gone = reinterpret_cast<unsigned char*>(item + most);
-  __shared__ int alive;
-  const int g = blockIdx.x, first = start[g], n = count[g];
-  if (n > most) {
-    if (threadIdx.x == 0) kept_count[g] = -1;
+// One block a group. Group g holds the items of `parts` lists, g * parts, g * parts + 1, ...; list p is
+// list[start[p]], ..., list[start[p] + min(count[p], limit) - 1], or those numbers themselves where list is null. Items
+// of score > least take part (scores are positive), most of them at most. tie must differ within a group; null: the item's number.
+//
+// Kept items go to kept[kept_start[g]], ... in their order, with g in kept_group; kept_start[g] is taken from *total, so
+// groups follow each other in any order. failed is set to 1 where a group has more than `most` items, and to 2 where
+// `capacity` items do not hold what is kept; then nothing of that group is.
+//
+// most: a power of two, at most 16384. Dynamic shared memory: 13 bytes for each, and 16 more if boxes_in_shared.
+extern "C" __global__ void nms(const float* box, const float* score, const unsigned int* tie, const int* list,
+                               const int* start, const int* count, int parts, int limit, int most, int boxes_in_shared,
+                               float least, float threshold, int minimum, int capacity, int* kept, int* kept_group,
+                               int* kept_start, int* kept_count, int* total, int* failed) {
+  extern __shared__ __align__(16) unsigned char shared[];
+  float4* const boxes = reinterpret_cast<float4*>(shared);
+  unsigned long long* const key = reinterpret_cast<unsigned long long*>(shared + (boxes_in_shared ? 16 * most : 0));
+  int* const item = reinterpret_cast<int*>(key + most);
+  unsigned char* const gone = reinterpret_cast<unsigned char*>(item + most);
+  __shared__ int alive, base;
+  const int g = blockIdx.x;
+  if (threadIdx.x == 0) alive = 0;
+  __syncthreads();
+  for (int p = g * parts; p < (g + 1) * parts; ++p) {
+    const int first = start[p], n = min(count[p], limit);
+    for (int i = threadIdx.x; i < n; i += blockDim.x) {
+      const int mine = list ? list[first + i] : first + i;
+      const float s = score[mine];
+      if (!(s > least)) continue;
+      const int place = atomicAdd(&alive, 1);
+      if (place >= most) continue;
+      // The bits of positive floats order as the floats do.
+      key[place] = static_cast<unsigned long long>(~__float_as_uint(s)) << 32 |
+                   (tie ? tie[mine] : static_cast<unsigned int>(mine));
+      item[place] = mine;
+    }
+  }
+  __syncthreads();
+  const int live = alive;
+  if (live == 0 || live > most) {
+    if (threadIdx.x == 0) {
+      kept_start[g] = kept_count[g] = 0;
+      if (live) atomicOr(failed, 1);
+    }
     return;
   }
   int size = 1;
-  while (size < n) size *= 2;
-  if (threadIdx.x == 0) alive = 0;
-  __syncthreads();
+  while (size < live) size *= 2;
   for (int i = threadIdx.x; i < size; i += blockDim.x) {
-    unsigned long long k = ~0ull;  // sorts behind all others
-    if (i < n && score[first + i] > least) {
-      // The bits of positive floats order as the floats do.
-      k = static_cast<unsigned long long>(~__float_as_uint(score[first + i])) << 32 | tie[first + i];
-      atomicAdd(&alive, 1);
-    }
-    key[i] = k;
-    item[i] = static_cast<unsigned short>(i);
+    if (i >= live) key[i] = ~0ull;  // sorts behind all others
     gone[i] = 0;
   }
   __syncthreads();
@@ -45,58 +65,57 @@ extern "C" __global__ void nms(const float* box, const float* score, const unsig
           const unsigned long long k = key[i];
           key[i] = key[j];
           key[j] = k;
-          const unsigned short t = item[i];
+          const int t = item[i];
           item[i] = item[j];
           item[j] = t;
         }
       }
       __syncthreads();
     }
+  if (boxes_in_shared) {
+    for (int i = threadIdx.x; i < live; i += blockDim.x) boxes[i] = reinterpret_cast<const float4*>(box)[item[i]];
+    __syncthreads();
+  }
 
-  int* mine = kept + static_cast<long long>(g) * most;
-  const int live = alive;
   int found = 0;
   for (int i = 0; i < live; ++i) {
     if (gone[i]) continue;  // the same for all threads: nobody writes to it between the barriers
-    const float* a = box + 4ll * (first + item[i]);
-    if (threadIdx.x == 0) mine[found] = first + item[i];
+    const float4 a = boxes_in_shared ? boxes[i] : reinterpret_cast<const float4*>(box)[item[i]];
     ++found;
     for (int j = i + 1 + threadIdx.x; j < live; j += blockDim.x) {
       if (gone[j]) continue;
-      const float* b = box + 4ll * (first + item[j]);
-      if ((minimum ? overlap_min(a, b) : iou(a, b)) > threshold) gone[j] = 1;
+      const float4 b = boxes_in_shared ? boxes[j] : reinterpret_cast<const float4*>(box)[item[j]];
+      if ((minimum ? overlap_min(&a.x, &b.x) : iou(&a.x, &b.x)) > threshold) gone[j] = 1;
     }
     __syncthreads();
   }
-  if (threadIdx.x == 0) kept_count[g] = found;
-}
 
-// Kept items of all groups in one list, by group: flat [total], group [total], start [groups + 1], the sums of the counts
-// before each group. One block. Groups that failed (kept_count -1) set *failed.
-extern "C" __global__ void gather_kept(const int* kept, const int* kept_count, int groups, int most, int capacity,
-                                       int* flat, long long* group, int* start, int* failed) {
-  __shared__ int running;
   if (threadIdx.x == 0) {
-    running = 0;
-    for (int g = 0; g < groups; ++g) {
-      start[g] = running;
-      if (kept_count[g] < 0)
-        *failed = 1;
-      else
-        running += kept_count[g];
+    base = atomicAdd(total, found);
+    const bool fits = base + found <= capacity;
+    kept_start[g] = fits ? base : 0;
+    kept_count[g] = fits ? found : 0;
+    if (!fits) {
+      atomicOr(failed, 2);
+      base = -1;
     }
-    start[groups] = running;
-    if (running > capacity) *failed = 1;
   }
   __syncthreads();
-  for (int g = threadIdx.x / 32; g < groups; g += blockDim.x / 32)
-    for (int i = threadIdx.x % 32; i < kept_count[g]; i += 32) {
-      const int at = start[g] + i;
-      if (at < capacity) {
-        flat[at] = kept[static_cast<long long>(g) * most + i];
-        group[at] = g;
+  if (base < 0) return;
+  // One warp numbers what is kept, in order.
+  if (threadIdx.x < 32) {
+    int at = base;
+    for (int i = threadIdx.x; i < ((live + 31) & ~31); i += 32) {
+      const bool mine = i < live && !gone[i];
+      const unsigned int ballot = __ballot_sync(0xffffffffu, mine);
+      if (mine) {
+        const int place = at + __popc(ballot & ((1u << threadIdx.x) - 1));
+        kept[place] = item[i];
+        kept_group[place] = g;
       }
+      at += __popc(ballot);
     }
+  }
 }
 
 }  // namespace fastface

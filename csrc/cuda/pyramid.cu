@@ -1,47 +1,89 @@
-// NV12 to every level of the image pyramid by area resampling, one launch for all levels and frames.
-#include "frame.cuh"
+// Planar RGB to every level of the image pyramid by area resampling, one launch for all levels and frames.
+//
+// Compiled with OUT: __half writes [height, stride, 4] a frame for the scan (the fourth channel is zero), float
+// [height, stride, 3]. Levels that have a place there go to the float32 canvas `exact` [height, stride, 3] as well, unless it
+// is null.
+#include <cuda_fp16.h>
+
+#include "levels.cuh"
+
+#ifndef OUT
+#define OUT float
+#endif
 
 namespace fastface {
 
-// Level l of frame n is [heights[l], widths[l], 3] at out + offsets[l] + n * heights[l] * widths[l] * 3: each level is
-// one channels-last tensor of all frames. first[l] is the number of pixels of the levels before l; grid.y is the frame.
-// scaled != 0 scales for MTCNN, else values stay in [0, 255].
-extern "C" __global__ void pyramid(const SAMPLE* data, const FrameGeometry* geometry, int levels, const int* heights, const int* widths,
-                                   const int* first, const long long* offsets, int pixels, int scaled, OUT* out) {
-  const FrameBatch frames(data, geometry);
-  const int frame = blockIdx.y;
-  for (int p = blockIdx.x * blockDim.x + threadIdx.x; p < pixels; p += gridDim.x * blockDim.x) {
-    int level = 0;
-    while (level + 1 < levels && p >= first[level + 1]) ++level;
-    const int h = heights[level], w = widths[level], local = p - first[level];
-    const int oy = local / w, ox = local % w;
-    const int y1 = area_begin(oy, frames.height, h), y2 = area_end(oy, frames.height, h);
-    const int x1 = area_begin(ox, frames.width, w), x2 = area_end(ox, frames.width, w);
-    float mean[3];
-    mean_rgb(frames, frame, x1, x2, y1, y2, mean);
-    OUT* dst = out + offsets[level] + (static_cast<long long>(frame) * h * w + local) * 3;
-    for (int c = 0; c < 3; ++c) store(dst + c, scaled ? mtcnn_scale(mean[c]) : mean[c]);
-  }
+constexpr int kTileX = 32, kTileY = 8;
+
+__device__ __forceinline__ void store_pixel(__half* out, long long pixel, const float* v) {
+  const __half2 rg = __floats2half2_rn(v[0], v[1]), b0 = __floats2half2_rn(v[2], 0.0f);
+  uint2 both;
+  both.x = *reinterpret_cast<const unsigned int*>(&rg);
+  both.y = *reinterpret_cast<const unsigned int*>(&b0);
+  reinterpret_cast<uint2*>(out)[pixel] = both;
+}
+__device__ __forceinline__ void store_pixel(float* out, long long pixel, const float* v) {
+  for (int c = 0; c < 3; ++c) out[3 * pixel + c] = v[c];
 }
 
-// What P-Net looks at for single cells: item i is cell tie[i] & (2^26 - 1) of level tie[i] >> 26 of frame row[i]; out
-// [m, 12, 12, 3] float32, scaled for MTCNN, zero beyond the level. The same means as the level itself has.
-extern "C" __global__ void cells(const SAMPLE* data, const FrameGeometry* geometry, const int* heights,
-                                 const int* widths, const long long* row, const unsigned int* tie, int m, float* out) {
-  const FrameBatch frames(data, geometry);
-  for (long long i = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x; i < m * 144ll;
-       i += static_cast<long long>(gridDim.x) * blockDim.x) {
-    const int item = static_cast<int>(i / 144), p = static_cast<int>(i % 144);
-    const int level = tie[item] >> 26, cell = tie[item] & ((1u << 26) - 1);
-    const int h = heights[level], w = widths[level];
-    const int per_row = (w - 1) / 2 - 4;  // P-Net's output is ceil((w - 2) / 2) - 4 wide
-    const int y = cell / per_row * 2 + p / 12, x = cell % per_row * 2 + p % 12;
-    float mean[3] = {127.5f, 127.5f, 127.5f};
-    if (y < h && x < w)
-      mean_rgb(frames, row[item], area_begin(x, frames.width, w), area_end(x, frames.width, w),
-               area_begin(y, frames.height, h), area_end(y, frames.height, h), mean);
-    for (int c = 0; c < 3; ++c) out[3 * i + c] = mtcnn_scale(mean[c]);
+// grid.y is the frame; a block of 256 threads computes 32 x 8 pixels, or 8 pixels of a level whose windows are wide.
+// scaled != 0 scales for MTCNN, else values stay in [0, 255].
+extern "C" __global__ void __launch_bounds__(256) pyramid(const unsigned char* data, int plane_height, int pitch,
+                                                          const Level* levels, int count, const unsigned int* windows,
+                                                          int scaled, OUT* out, float* exact) {
+  const Planes planes{data, plane_height, pitch};
+  const int frame = blockIdx.y;
+  int l = 0;
+  while (l + 1 < count && static_cast<int>(blockIdx.x) >= levels[l + 1].pyramid_block) ++l;
+  const Level level = levels[l];
+  const int block = blockIdx.x - level.pyramid_block;
+  int x, y;
+  bool mine = true;
+  if (level.wide) {
+    const int pixel = block * 8 + (threadIdx.x >> 5);
+    y = pixel / level.stride;
+    x = pixel % level.stride;
+    mine = (threadIdx.x & 31) == 0;
+  } else {
+    const int tiles = (level.stride + kTileX - 1) / kTileX;
+    y = block / tiles * kTileY + (threadIdx.x >> 5);
+    x = block % tiles * kTileX + (threadIdx.x & 31);
   }
+  if (y >= level.height || x >= level.stride) return;  // whole warps where windows are wide
+  float value[3] = {0.0f, 0.0f, 0.0f};
+  if (x < level.width) {
+    const unsigned int xs = windows[level.x_windows + x], ys = windows[level.y_windows + y];
+    unsigned int sum[3];
+    if (level.wide)
+      warp_window_sum(planes, frame, xs, ys, sum);
+    else
+      window_sum(planes, frame, xs, ys, 0, 1, 0, 1, sum);
+    window_mean(xs, ys, sum, value);
+    if (scaled)
+      for (int c = 0; c < 3; ++c) value[c] = mtcnn_scale(value[c]);
+  }
+  if (!mine) return;
+  const long long size = static_cast<long long>(level.height) * level.stride;
+  const long long pixel = static_cast<long long>(y) * level.stride + x;
+  store_pixel(out, level.offset + frame * size + pixel, value);
+  if (exact && level.exact >= 0) store_pixel(exact, level.exact + frame * size + pixel, value);
+}
+
+// Thumbnails [n, 3, height, width] uint8, rounded; a warp a pixel. windows: those of the columns, then of the rows.
+extern "C" __global__ void thumbnails(const unsigned char* data, int plane_height, int pitch, int height, int width,
+                                      const unsigned int* windows, unsigned char* out) {
+  const Planes planes{data, plane_height, pitch};
+  const int frame = blockIdx.y, pixel = (blockIdx.x * blockDim.x + threadIdx.x) >> 5;
+  if (pixel >= height * width) return;
+  const unsigned int xs = windows[pixel % width], ys = windows[width + pixel / width];
+  unsigned int sum[3];
+  float mean[3];
+  warp_window_sum(planes, frame, xs, ys, sum);
+  window_mean(xs, ys, sum, mean);
+  const int c = threadIdx.x & 31;
+  if (c < 3)
+    out[(static_cast<long long>(frame) * 3 + c) * height * width + pixel] =
+        static_cast<unsigned char>(rintf(c == 0 ? mean[0] : c == 1 ? mean[1] : mean[2]));
 }
 
 }  // namespace fastface

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,13 @@ from fastface.types import Detections, FrameBatch
 
 SIGNATURE_SHAPE = (18, 32)
 """Rows and columns of the thumbnail that shot detection looks at."""
+
+
+class Vectors(Protocol):
+    """Embeddings that may still be on their way."""
+
+    def result(self) -> NDArray[np.float32]:
+        """Wait for them: [m, dim] float32 unit vectors."""
 
 
 class Executor(Protocol):
@@ -45,17 +53,30 @@ class Executor(Protocol):
     def ahead(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Detections, NDArray[np.uint8]]]:
         """Each batch with its faces and with [N, S] uint8, a thumbnail of each frame; in order."""
 
-    def crop(self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32]) -> Sequence[Any]:
-        """m crops [3, 160, 160] uint8, each with memory of its own: the faces of frames row [m] with boxes [m, 4]."""
+    embed_at: int
+    """Crops that are worth gathering before the network runs."""
 
-    def embed(self, crops: Sequence[Any]) -> NDArray[np.float32]:
-        """[m, dim] float32 unit vectors of m crops."""
+    def crop(self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32]) -> Sequence[Any]:
+        """m crops of 160 x 160, each with memory of its own: the faces of frames row [m] with boxes [m, 4]."""
+
+    def embed(self, crops: Sequence[Any]) -> Vectors:
+        """Begin to embed m crops of :meth:`crop`."""
 
     def size(self, batch: Any) -> tuple[int, int]:
         """Width and height as displayed."""
 
     def release(self, batch: Any) -> None:
         """The batch is done with; its memory may be used again."""
+
+
+@dataclass(frozen=True)
+class _Here:
+    """Embeddings that are there."""
+
+    vectors: NDArray[np.float32]
+
+    def result(self) -> NDArray[np.float32]:
+        return self.vectors
 
 
 class CpuExecutor:
@@ -67,6 +88,7 @@ class CpuExecutor:
     """
 
     device = "cpu"
+    embed_at = 32
 
     def __init__(self, settings: Settings, spec: EmbedderSpec) -> None:
         from fastface.detect import MTCNN
@@ -105,8 +127,8 @@ class CpuExecutor:
         rects = crop_rects(box, batch.width, batch.height)
         return [crop.copy() for crop in _core.crop_triangle(batch.pixels, row, rects, CROP_SIZE, threads())]
 
-    def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        return self._embedder.embed(np.stack(crops))
+    def embed(self, crops: Sequence[NDArray[np.uint8]]) -> Vectors:
+        return _Here(self._embedder.embed(np.stack(crops)))
 
     def size(self, batch: FrameBatch) -> tuple[int, int]:
         return batch.width, batch.height

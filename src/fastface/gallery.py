@@ -143,6 +143,7 @@ def enrol_photograph(path: Path, executor: Any) -> NDArray[np.float32]:
         clear = np.flatnonzero(found.score >= MIN_SCORE)
         if len(clear):
             break
+        executor.release(batch)
     else:
         raise GalleryError(f"{str(path)!r} shows no face")
     area = (found.box[clear, 2:] - found.box[clear, :2]).prod(1)
@@ -150,7 +151,9 @@ def enrol_photograph(path: Path, executor: Any) -> NDArray[np.float32]:
     if len(order) > 1 and area[order[0]] < DOMINANT * area[order[1]]:
         raise GalleryError(f"{str(path)!r} shows {len(clear)} faces, must show one")
     best = clear[order[:1]]
-    vector: NDArray[np.float32] = executor.embed(executor.crop(batch, found.row[best], found.box[best]))[0]
+    crops = executor.crop(batch, found.row[best], found.box[best])
+    vector: NDArray[np.float32] = executor.embed(crops).result()[0]
+    executor.release(batch)
     return vector
 
 

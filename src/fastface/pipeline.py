@@ -219,7 +219,7 @@ class _Run:
     def __init__(self, executor: Executor, settings: Settings, interval: float) -> None:
         self._executor, self._settings, self.interval = executor, settings, interval
         self.tracker = FaceTracker(interval)
-        self.embedder = TrackEmbedder(executor.embed, executor.spec.dim)
+        self.embedder = TrackEmbedder(executor.embed, executor.spec.dim, executor.embed_at)
         self._best = BestFaces(settings.faces_per_track)
         self._parts: list[Faces] = []
 

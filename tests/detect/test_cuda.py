@@ -22,6 +22,19 @@ def cascade(torch):
     return CudaMTCNN(DetectorSettings(), precision="fp32")
 
 
+@pytest.fixture(scope="module")
+def half(torch):
+    from fastface.detect.cuda import CudaMTCNN
+
+    return CudaMTCNN(DetectorSettings(), precision="fp16")
+
+
+def planes_of(torch, cascade, frames):
+    """Frames as planar RGB, which is what the pyramid reads: [N, H, W, 3] uint8."""
+    buffers, _ = run(torch, cascade, frames)
+    return buffers.planes[: len(frames), :, :, : frames.width].permute(0, 2, 3, 1).cpu().numpy()
+
+
 def picture(rng: np.random.Generator, n: int, height: int, width: int) -> np.ndarray:
     """Smooth noise [n, height, width, 3] uint8, so that resampling has something to average."""
     coarse = rng.integers(0, 256, (n, height // 8 + 2, width // 8 + 2, 3)).astype(np.float32)
@@ -63,16 +76,111 @@ def random_rects(rng: np.random.Generator, m: int, height: int, width: int) -> n
     return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], 1).astype(np.int32)
 
 
-@pytest.mark.parametrize("size", [(360, 640), (97, 131)])
-def test_pyramid_equals_torch(torch, cascade, size):
+def run(torch, cascade, frames):
+    """One pass; its buffers and its result, to look into."""
+    buffers = cascade._buffers_for(len(frames), frames)
+    result = cascade._run(frames, buffers, (18, 32), torch.cuda.current_stream())
+    torch.cuda.synchronize()
+    return buffers, result
+
+
+@pytest.mark.parametrize("size", [(360, 640), (97, 131), (1080, 1920)])
+def test_pyramid_equals_torch(torch, cascade, half, size):
+    """Every level, by a thread a pixel and by a warp a pixel, and the thumbnails."""
     from fastface.detect import ops
 
     rng = np.random.default_rng(1)
     pixels = picture(rng, 3, *size)
-    sizes = [(60, 111), (33, 17), (1, 1), size]
-    for (h, w), level in zip(sizes, cascade.pyramid(on_gpu(torch, pixels), sizes), strict=True):
-        wanted = ops.resize_area_reference(torch.from_numpy(pixels), h, w)
-        torch.testing.assert_close(level.cpu(), wanted, atol=1e-4, rtol=0)
+    for detector, tolerance in ((cascade, 1e-6), (half, 6e-4)):
+        frames = on_gpu(torch, pixels)
+        buffers, result = run(torch, detector, frames)
+        levels = detector.levels(buffers, len(pixels))
+        assert len(levels) == len(buffers.plan) > 2
+        for level in levels:
+            wanted = ops.resize_area_reference(torch.from_numpy(pixels), *level.shape[2:])
+            torch.testing.assert_close(level.float().cpu(), wanted, atol=max(tolerance, 2e-6), rtol=0)
+        small = ops.resize_area_reference(torch.from_numpy(pixels), 18, 32) * 128 + 127.5
+        got = result.read(len(pixels))[1].reshape(len(pixels), 3, 18, 32)
+        assert np.abs(got - small.numpy()).max() <= 0.5001
+
+
+def cells_of(torch, buffers, n):
+    """What the scan found, by frame and level, and what the cells' own pass made of it."""
+    out = {}
+    counts = buffers.cell_count.cpu().numpy()
+    for group in range(n * len(buffers.plan)):
+        part = slice(group * buffers.capacity.cells, group * buffers.capacity.cells + counts[group])
+        assert counts[group] <= buffers.capacity.cells
+        tie = buffers.cell_tie[part].cpu().numpy().astype(np.int64) & 0xFFFFFFFF
+        assert (tie >> 26 == group % len(buffers.plan)).all()
+        columns = [t[part].cpu().numpy() for t in (buffers.cell_score, buffers.cell_offsets, buffers.cell_box)]
+        out[divmod(group, len(buffers.plan))] = (tie & ((1 << 26) - 1), *columns)
+    return out
+
+
+@pytest.mark.parametrize("size", [(360, 640), (97, 131), (203, 250)])
+def test_scan_and_cells_equal_pnet(torch, half, cascade, size):
+    """Which cells the half-precision scan finds, and their float32 scores, offsets and boxes, against torch on the CPU."""
+    from fastface.detect import geometry, ops
+    from fastface.detect.mtcnn import load_nets
+
+    pnet = load_nets(torch.device("cpu"), torch.float32)[0]
+    pixels = picture(np.random.default_rng(11), 2, *size)
+    for detector in (half, cascade):
+        buffers, _ = run(torch, detector, on_gpu(torch, pixels))
+        found, total, off = cells_of(torch, buffers, 2), 0, 0.0
+        for number, level in enumerate(buffers.plan.levels):
+            image = ops.resize_area_reference(torch.from_numpy(pixels), int(level["height"]), int(level["width"]))
+            offsets, probability = pnet(image)
+            assert probability.shape[2:] == (level["rows"], level["columns"])
+            for frame in range(2):
+                p = probability[frame, 1].flatten().numpy()
+                cell, score, offset, box = found[frame, number]
+                assert len(set(cell.tolist())) == len(cell)
+                assert set(np.flatnonzero(p >= 0.6)) <= set(cell.tolist()), "a cell over the threshold was missed"
+                total += len(cell)
+                if len(cell):
+                    off = max(off, 0.6 - p[cell].min())
+                sure = np.abs(p[cell] - 0.6) > 1e-5
+                np.testing.assert_allclose(score[sure], np.where(p[cell] >= 0.6, p[cell], 0)[sure], atol=5e-6)
+                wanted = offsets[frame].flatten(1).numpy().T[cell]
+                np.testing.assert_allclose(offset, wanted, atol=5e-6)
+                yx = torch.from_numpy(np.stack([cell // int(level["columns"]), cell % int(level["columns"])], 1))
+                np.testing.assert_array_equal(box, geometry.cell_boxes(yx, float(level["scale"])).numpy())
+        print(f"{detector.precision} {size}: {total} cells, the lowest {off:.4f} below the threshold")
+        assert total > 2
+        assert off <= 0.08, "cells far below the threshold cost time"
+
+
+def test_refining_and_deciding_networks_equal_torch(torch, cascade):
+    """R- and O-Net's own kernels, from boxes to scores, offsets and landmarks, against torch on the CPU."""
+    from fastface.detect import geometry, ops
+    from fastface.detect.mtcnn import load_nets
+
+    _, rnet, onet = load_nets(torch.device("cpu"), torch.float32)
+    pixels = picture(np.random.default_rng(12), 3, 240, 320)
+    loose = type(cascade)(DetectorSettings(thresholds=(0.5, 0.1, 0.1)), precision="fp32")
+    b, result = run(torch, loose, on_gpu(torch, pixels))
+    facts = result.read(3)[0]
+    stages = ((1, rnet, 24, b.refine_box, b.refine_frame), (2, onet, 48, b.decide_box, b.decide_frame))
+    for stage, net, size, box, frame in stages:
+        count = int(facts[stage])
+        assert count > 20
+        box, frame = box[:count].cpu(), frame[:count].cpu().long()
+        rects = geometry.pixel_rects(box, 240, 320)
+        seen = geometry.not_empty(rects)
+        crops = ops.crop_area(torch.from_numpy(pixels), frame[seen], rects[seen].contiguous(), size)
+        *outputs, probability = net(crops)
+        score = (b.refine_score if stage == 1 else b.decide_score)[:count].cpu()
+        assert not score[~seen].any()
+        torch.testing.assert_close(score[seen], probability[:, 1], atol=2e-5, rtol=0)
+        if stage == 1:
+            torch.testing.assert_close(b.refine_offsets[:count].cpu()[seen], outputs[0], atol=2e-5, rtol=0)
+        else:
+            refined = geometry.refine(box[seen], outputs[0], inclusive=True)
+            torch.testing.assert_close(b.decide_refined[:count].cpu()[seen], refined, atol=5e-3, rtol=0)
+            points = geometry.place_landmarks(outputs[1], box[seen])
+            torch.testing.assert_close(b.decide_landmarks[:count].cpu()[seen], points, atol=5e-3, rtol=0)
 
 
 @pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
@@ -89,15 +197,15 @@ def test_nv12_is_converted_and_rotated(torch, cascade, matrix, full, rotation):
     frames = DeviceFrames.from_nv12(torch.from_numpy(samples).cuda(), width, height, matrix=matrix, full_range=full,
                                     rotation=rotation)  # fmt: skip
     shown = np.rot90(rgb_of(samples, width, height, matrix, full), -rotation // 90, axes=(1, 2))
-    (same,) = cascade.pyramid(frames, [(frames.height, frames.width)], scaled=False)
+    same = planes_of(torch, cascade, frames)
     # Three products are rounded down, and their factors to 1 / 8192.
-    assert np.abs(same.permute(0, 2, 3, 1).cpu().numpy() - shown).max() <= 3.1
+    assert np.abs(same - shown).max() <= 3.1
     # Against the CPU's conversion there is no difference at all.
     y, uv = samples[0, :height], samples[0, height:]
     out = np.empty((height, width, 3), np.uint8)
     coefficients = [*yuv_coefficients(matrix, full).values()]
     _core.yuv420_to_rgb(y, uv[:, 0::2], uv[:, 1::2], width, height, coefficients, out)
-    np.testing.assert_array_equal(same[0].permute(1, 2, 0).cpu().numpy(), np.rot90(out, -rotation // 90))
+    np.testing.assert_array_equal(same[0], np.rot90(out, -rotation // 90))
 
 
 def test_p016_equals_nv12(torch, cascade):
@@ -110,8 +218,7 @@ def test_p016_equals_nv12(torch, cascade):
     eight = DeviceFrames.from_nv12(torch.from_numpy(samples).cuda(), 60, 40, matrix="bt709", full_range=False)
     sixteen = DeviceFrames.from_nv12(wide, 60, 40, matrix="bt709", full_range=False)
     assert sixteen.depth == 16
-    a, b = (cascade.pyramid(f, [(40, 60)], scaled=False)[0].cpu() for f in (eight, sixteen))
-    torch.testing.assert_close(a, b, atol=0, rtol=0)
+    np.testing.assert_array_equal(planes_of(torch, cascade, eight), planes_of(torch, cascade, sixteen))
 
 
 def test_crops_equal_twins(torch, cascade):
@@ -123,9 +230,6 @@ def test_crops_equal_twins(torch, cascade):
     row = rng.integers(0, 3, 60)
     frames, device_rects = on_gpu(torch, pixels), torch.from_numpy(rects).cuda()
     device_row = torch.from_numpy(row).cuda()
-    for size in (24, 48):
-        got = cascade.crop_area(frames, device_row, device_rects, size).cpu().numpy()
-        np.testing.assert_allclose(got, _core.crop_area(pixels, row, rects, size), atol=2e-5)
     got = cascade.crop_triangle(frames, device_row, device_rects, 160).cpu().numpy().astype(int)
     assert np.abs(got - _core.crop_triangle(pixels, row, rects, 160)).max() <= 1
     look, sharp = (t.cpu().numpy() for t in cascade.describe(frames, device_row, device_rects))
@@ -139,7 +243,7 @@ def test_empty_rectangles_give_zeros(torch, cascade):
     frames = on_gpu(torch, picture(rng, 1, 40, 40))
     rect = torch.tensor([[5, 5, 5, 9], [30, 30, 20, 40]], dtype=torch.int32).cuda()
     row = torch.zeros(2, dtype=torch.int64).cuda()
-    assert not cascade.crop_area(frames, row, rect, 24).any()
+    assert not cascade.crop_triangle(frames, row, rect, 24).any()
     assert not torch.cat([t.flatten() for t in cascade.describe(frames, row, rect)]).any()
 
 
@@ -160,13 +264,54 @@ def test_nms_equals_twin(torch, cascade, minimum, most):
     tie = torch.arange(n, dtype=torch.int32)
     part = torch.nonzero(score > 0.3)[:, 0]
     wanted = part[ops.nms(box[part], score[part], group[part], 0.4, minimum=minimum)]
-    flat, groups, starts, failed = cascade.nms(
+    kept, groups, starts, counts, facts = cascade.nms(
         box.cuda(), score.cuda(), tie.cuda(), start[:-1].cuda(), (start[1:] - start[:-1]).cuda(), most, least=0.3,
         threshold=0.4, minimum=minimum)  # fmt: skip
-    total = int(starts[-1])
-    assert not int(failed)
-    assert flat[:total].tolist() == wanted.tolist()
-    assert groups[:total].tolist() == group[wanted].tolist()
+    assert facts.tolist() == [len(wanted), 0]
+    for g in range(7):  # groups follow each other in any order
+        mine = slice(int(starts[g]), int(starts[g]) + int(counts[g]))
+        assert kept[mine].tolist() == wanted[group[wanted] == g].tolist()
+        assert groups[mine].tolist() == [g] * int(counts[g])
+
+
+def test_nms_over_lists_of_items_and_its_limits(torch, cascade):
+    """Two groups of three lists each; and what does not fit is reported, not dropped."""
+    from fastface.detect import ops
+
+    rng = np.random.default_rng(21)
+    corner = rng.uniform(0, 100, (300, 2))
+    box = torch.from_numpy(np.concatenate([corner, corner + 30], 1).astype(np.float32))
+    score = torch.from_numpy(rng.permutation(300).astype(np.float32) / 300 + 0.001)
+    items = torch.from_numpy(rng.permutation(300).astype(np.int32))
+    start, count = torch.tensor([0, 60, 100, 150, 200, 210]), torch.tensor([50, 40, 50, 50, 0, 90])
+    arguments = [t.to(torch.int32).cuda() for t in (start, count)]
+    members = [torch.cat([items[s : s + c] for s, c in zip(start[g], count[g], strict=True)]).long()
+               for g in (slice(0, 3), slice(3, 6))]  # fmt: skip
+    kept, _, starts, counts, facts = cascade.nms(
+        box.cuda(), score.cuda(), None, *arguments, 256, least=0.0, threshold=0.5, parts=3, items=items.cuda()
+    )
+    for g, member in enumerate(members):
+        wanted = member[ops.nms(box[member], score[member], torch.zeros(len(member), dtype=torch.int64), 0.5)]
+        assert kept[int(starts[g]) : int(starts[g]) + int(counts[g])].tolist() == wanted.tolist()
+    assert facts.tolist() == [int(counts.sum()), 0]
+    *_, counts, facts = cascade.nms(
+        box.cuda(), score.cuda(), None, *arguments, 128, least=0.0, threshold=0.5, parts=3, items=items.cuda()
+    )
+    assert counts[0] == 0  # 140 items, room for 128
+    assert facts[1] == 1
+    *_, facts = cascade.nms(
+        box.cuda(),
+        score.cuda(),
+        None,
+        *arguments,
+        256,
+        least=0.0,
+        threshold=0.5,
+        parts=3,
+        items=items.cuda(),
+        capacity=5,
+    )
+    assert facts[1] == 2
 
 
 def match(ours, theirs):
@@ -185,13 +330,11 @@ def match(ours, theirs):
 
 @pytest.mark.media
 @pytest.mark.parametrize("name", ["hamilton.mp4", "crowd.mp4"])
-def test_detections_equal_the_cpu(torch, media, cascade, name):
+def test_detections_equal_the_cpu(torch, media, cascade, half, name):
     """On the same RGB frames: float32 equal, float16 at least 99.5% of the sure faces."""
     from fastface.decode import LibavDecoder
     from fastface.detect import MTCNN
-    from fastface.detect.cuda import CudaMTCNN
 
-    half = CudaMTCNN(DetectorSettings(), precision="fp16")
     cpu = MTCNN(DetectorSettings())
     sure = found = 0
     with LibavDecoder(media / name, every=25 if name == "hamilton.mp4" else 35, batch_size=4) as decoder:
@@ -209,17 +352,41 @@ def test_detections_equal_the_cpu(torch, media, cascade, name):
     assert found >= 0.995 * sure
 
 
-def test_overflow_runs_again_and_loses_nothing(torch, cascade):
+@pytest.mark.media
+def test_overflow_runs_again_and_loses_nothing(torch, media, half):
+    """Buffers that are far too small in every stage grow until all fits; so does a result longer than its first copy."""
+    from fastface.decode import LibavDecoder
+    from fastface.detect.cuda import CudaMTCNN
+    from fastface.detect.cuda.buffers import Capacity
+
+    with LibavDecoder(media / "crowd.mp4", batch_size=2) as decoder:
+        pixels = next(iter(decoder)).pixels
+    wanted = half.detect(on_gpu(torch, pixels))
+    small = CudaMTCNN(DetectorSettings(), precision="fp16")
+    small.capacity = Capacity(4, 8, 8, 2, 1, 16, 4, 2)
+    got = small.detect(on_gpu(torch, pixels))
+    assert len(wanted) >= 8
+    for name in ("row", "box", "score", "landmarks", "sharpness", "appearance"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(wanted, name))
+    grown = small.capacity
+    assert all(b > a for a, b in zip((4, 8, 8, 2, 1, 16, 4, 2), vars(grown).values(), strict=True)), grown
+
+
+@pytest.mark.media
+def test_more_frames_than_a_pass_takes(torch, media, half):
+    from fastface.decode import LibavDecoder
     from fastface.detect.cuda import CudaMTCNN
 
-    small = CudaMTCNN(DetectorSettings(), precision="fp32")
-    small._capacity = 4
-    frames = on_gpu(torch, picture(np.random.default_rng(9), 2, 240, 320))
-    (rows, boxes, *_), (wanted_rows, wanted_boxes, *_) = small._propose(frames), cascade._propose(frames)
-    assert len(rows) > 8
-    assert small._capacity > 4
-    assert rows.tolist() == wanted_rows.tolist()
-    torch.testing.assert_close(boxes, wanted_boxes)
+    with LibavDecoder(media / "hamilton.mp4", batch_size=7, every=9) as decoder:
+        pixels = next(iter(decoder)).pixels
+    wanted = half.detect(on_gpu(torch, pixels))
+    pieces = CudaMTCNN(DetectorSettings(), precision="fp16")
+    pieces.frames_a_pass = 3
+    got, small = pieces.submit(on_gpu(torch, pixels), thumbnail=(18, 32)).result()
+    assert small.shape == (7, 18 * 32 * 3)
+    assert len(set(wanted.row.tolist())) >= 4
+    for name in ("row", "box", "score", "landmarks", "sharpness", "appearance"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(wanted, name))
 
 
 def test_no_face_and_tiny_frames(torch, cascade):

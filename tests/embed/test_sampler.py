@@ -91,6 +91,16 @@ def test_better_faces_of_later_batches_replace() -> None:
     assert kept(best, 0) == [(0, 0), (0, 10)]
 
 
+class Done:
+    """Vectors that are asked for later."""
+
+    def __init__(self, crops: Sequence[np.ndarray]) -> None:
+        self.crops = [c.copy() for c in crops]
+
+    def result(self) -> np.ndarray:
+        return vectors(self.crops)
+
+
 def vectors(crops: Sequence[np.ndarray]) -> np.ndarray:
     """Stands in for the network: two numbers out of each crop."""
     angle = np.array([float(crop[0, 0, 0]) for crop in crops]) / 20
@@ -102,7 +112,7 @@ def crop(value: int) -> np.ndarray:
 
 
 def test_vectors_are_averaged_by_quality() -> None:
-    adder = TrackEmbedder(vectors, 2)
+    adder = TrackEmbedder(Done, 2, 32)
     adder.add(5, 0.2, 0.9, crop(0))
     adder.add(3, 1.0, 0.5, crop(7))
     adder.add(5, 0.6, 0.1, crop(10))
@@ -119,19 +129,19 @@ def test_vectors_are_averaged_by_quality() -> None:
 def test_they_are_embedded_in_batches_and_none_is_lost(rng: np.random.Generator) -> None:
     sizes: list[int] = []
 
-    def embed(crops: Sequence[np.ndarray]) -> np.ndarray:
+    def embed(crops: Sequence[np.ndarray]) -> Done:
         sizes.append(len(crops))
-        return vectors(crops)
+        return Done(crops)
 
-    adder = TrackEmbedder(embed, 2)
-    given = [(int(t), float(q), int(c)) for t, q, c in zip(rng.integers(0, 9, 100), rng.uniform(0.1, 1, 100),
-                                                           rng.integers(0, 60, 100), strict=True)]  # fmt: skip
+    adder = TrackEmbedder(embed, 2, 32)
+    given = [(int(t), float(q), int(c)) for t, q, c in zip(rng.integers(0, 9, 200), rng.uniform(0.1, 1, 200),
+                                                           rng.integers(0, 60, 200), strict=True)]  # fmt: skip
     for track, quality, value in given:
         adder.add(track, quality, 0.5, crop(value))
     out = adder.finish()
-    assert sum(sizes) == 100
+    assert sum(sizes) == 200
     assert max(sizes) <= 32
-    assert len(sizes) <= 5
+    assert len(sizes) <= 7
     for i, track in enumerate(out.track.tolist()):
         mine = [(q, vectors([crop(c)])[0]) for t, q, c in given if t == track]
         assert out.count[i] == len(mine)
@@ -139,6 +149,6 @@ def test_they_are_embedded_in_batches_and_none_is_lost(rng: np.random.Generator)
 
 
 def test_nobody() -> None:
-    out = TrackEmbedder(vectors, 2).finish()
+    out = TrackEmbedder(Done, 2, 32).finish()
     assert len(out) == 0
     assert out.mean.shape == (0, 2)

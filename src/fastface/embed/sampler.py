@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,8 @@ from fastface.types import Embeddings
 SPACING = 0.4
 """Seconds between two samples of a track: neighbouring frames say the same thing twice."""
 
-_EMBED_AT = 32
-"""Crops that are gathered before the network runs."""
+_ON_THE_WAY = 3
+"""Batches of crops that may be with the network at once."""
 
 
 @dataclass
@@ -96,13 +97,15 @@ class TrackEmbedder:
     """Gathers crops, embeds them in batches and adds the vectors up per track; memory grows with tracks, not faces.
 
     Args:
-        embed: m crops -> [m, dim] float32 unit vectors.
+        embed: begins to embed m crops; `result()` of what it gives waits for [m, dim] float32 unit vectors.
         dim: their length.
+        at_once: crops that are gathered before the network runs.
     """
 
-    def __init__(self, embed: Callable[[Sequence[Any]], NDArray[np.float32]], dim: int) -> None:
-        self._embed, self._dim = embed, dim
+    def __init__(self, embed: Callable[[Sequence[Any]], Any], dim: int, at_once: int) -> None:
+        self._embed, self._dim, self._at_once = embed, dim, at_once
         self._waiting: list[tuple[int, float, float, Any]] = []
+        self._running: deque[tuple[list[tuple[int, float, float, Any]], Any]] = deque()
         self._sums: dict[int, NDArray[np.float64]] = {}
         self._weights: dict[int, float] = {}
         self._legible: dict[int, float] = {}
@@ -111,24 +114,30 @@ class TrackEmbedder:
     def add(self, track: int, quality: float, legibility: float, crop: Any) -> None:
         """One face: its track, its quality and legibility, both > 0, and its crop."""
         self._waiting.append((track, quality, legibility, crop))
-        if len(self._waiting) >= _EMBED_AT:
-            self.flush()
+        if len(self._waiting) >= self._at_once:
+            self._start()
 
-    def flush(self) -> None:
-        """Embed what waits."""
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        vectors = self._embed([crop for *_, crop in waiting])
-        for (track, quality, legibility, _), vector in zip(waiting, vectors, strict=True):
-            self._sums[track] = self._sums.get(track, 0.0) + quality * vector.astype(np.float64)
+    def _start(self) -> None:
+        if self._waiting:
+            self._running.append((self._waiting, self._embed([crop for *_, crop in self._waiting])))
+            self._waiting = []
+        while len(self._running) > _ON_THE_WAY:
+            self._take()
+
+    def _take(self) -> None:
+        """Add up the vectors of the batch that was begun first."""
+        faces, vectors = self._running.popleft()
+        for (track, quality, legibility, _), vector in zip(faces, vectors.result().astype(np.float64), strict=True):
+            self._sums[track] = self._sums.get(track, 0.0) + quality * vector
             self._weights[track] = self._weights.get(track, 0.0) + quality
             self._legible[track] = self._legible.get(track, 0.0) + quality * legibility
             self._counts[track] = self._counts.get(track, 0) + 1
 
     def finish(self) -> Embeddings:
         """One row for each track that a face was added of."""
-        self.flush()
+        self._start()
+        while self._running:
+            self._take()
         if not self._sums:
             return Embeddings.empty(self._dim)
         tracks = sorted(self._sums)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,26 +12,25 @@ import torch
 from numpy.typing import NDArray
 
 from fastface.decode import LibavDecoder
-from fastface.detect.cuda import CudaMTCNN
+from fastface.detect.cuda import CudaMTCNN, Pending
 from fastface.embed.crops import CROP_SIZE, crop_rects
-from fastface.embed.network import load_network, scale_input
 from fastface.executor import SIGNATURE_SHAPE
+from fastface.gpu.crops import Crop, CropStore
+from fastface.gpu.embedder import SIZES, CudaEmbedder, Vectors
 from fastface.gpu.frames import DeviceFrames
-from fastface.gpu.precision import exact_float32
 from fastface.models.registry import EmbedderSpec
 from fastface.settings import Settings
 from fastface.types import Detections, FrameBatch
 
-_EMBED_BATCH = 256
-_WORKERS = 2  # batches in detection at once
-_HOLD = _WORKERS + 4  # batches that the decoder lends: those, one being tracked, and what waits on the way
+_AHEAD = 2  # batches whose detection is queued
+_HOLD = _AHEAD + 3  # batches that the decoder lends: those, one being tracked, and what waits on the way
 
 
 class CudaExecutor:
     """NVDEC, our kernels and torch on one GPU.
 
-    Detection and embedding have a stream each; a crop is made on the detection stream, and the embedding stream waits
-    for it by an event.
+    Detection and embedding have a stream each. Crops are made on the embedding stream: they need the frames only, which
+    are there by then.
 
     Args:
         settings: see :class:`fastface.settings.Settings`.
@@ -41,17 +38,19 @@ class CudaExecutor:
         device: number of the GPU.
     """
 
+    embed_at = SIZES[0]
+
     def __init__(self, settings: Settings, spec: EmbedderSpec, device: int = 0) -> None:
         self.spec = spec
         self._settings, self._index = settings, device
         self._torch_device = torch.device("cuda", device)
         self.device = torch.cuda.get_device_name(device)
-        self._dtype = torch.float16 if settings.precision == "fp16" else torch.float32
+        dtype = torch.float16 if settings.precision == "fp16" else torch.float32
         self._detector = CudaMTCNN(settings.detector, device, settings.precision)
-        self._network = load_network(spec, self._torch_device, self._dtype)
+        self._embedder = CudaEmbedder(spec, self._torch_device, dtype)
         self._detecting = torch.cuda.Stream(self._torch_device)
         self._embedding = torch.cuda.Stream(self._torch_device)
-        self._local = threading.local()
+        self._crops = CropStore(self._torch_device)
         self._frames_of: dict[int, DeviceFrames] = {}
 
     def open(self, path: str | os.PathLike[str], *, fallback: bool = False) -> Any:
@@ -83,22 +82,19 @@ class CudaExecutor:
         )
 
     def ahead(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Detections, NDArray[np.uint8]]]:
-        """Detects in two threads with a stream each: while one waits for counts, the other keeps the GPU busy."""
-        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="fastface-detect") as pool:
-            waiting: deque[tuple[Any, Future[tuple[Detections, NDArray[np.uint8]]]]] = deque()
-            for batch in batches:
-                waiting.append((batch, pool.submit(self._look, batch)))
-                if len(waiting) == _WORKERS:
-                    done, future = waiting.popleft()
-                    yield done, *future.result()
-            for done, future in waiting:
-                yield done, *future.result()
+        """Queues the next batch before it waits for one, so that the GPU always has work."""
+        waiting: deque[tuple[Any, Pending]] = deque()
+        for batch in batches:
+            waiting.append((batch, self._submit(batch)))
+            if len(waiting) == _AHEAD:
+                done, pending = waiting.popleft()
+                yield done, *pending.result()
+        for done, pending in waiting:
+            yield done, *pending.result()
 
-    def _look(self, batch: Any) -> tuple[Detections, NDArray[np.uint8]]:
-        if not hasattr(self._local, "stream"):
-            self._local.stream = torch.cuda.Stream(self._torch_device)
-        with torch.cuda.stream(self._local.stream):
-            return self._detect(batch), self._signatures(batch)
+    def _submit(self, batch: Any) -> Pending:
+        with torch.cuda.stream(self._detecting):
+            return self._detector.submit(self._frames(batch), thumbnail=SIGNATURE_SHAPE)
 
     def size(self, batch: Any) -> tuple[int, int]:
         if isinstance(batch, FrameBatch) or batch.rotation in (0, 180):
@@ -106,42 +102,28 @@ class CudaExecutor:
         return batch.height, batch.width
 
     def detect(self, batch: Any) -> Detections:
-        with torch.cuda.stream(self._detecting):
-            return self._detect(batch)
+        return self._submit(batch).result()[0]
 
-    def _detect(self, batch: Any) -> Detections:
-        return self._detector.detect(self._frames(batch))
+    def crop(self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32]) -> list[Crop]:
+        rects = torch.from_numpy(crop_rects(box, *self.size(batch))).pin_memory()
+        rows = torch.from_numpy(np.ascontiguousarray(row)).pin_memory()
+        with torch.cuda.stream(self._embedding):
+            crops = self._crops.take(len(row))
+            self._detector.crop_triangle(
+                self._frames(batch),
+                rows.to(self._torch_device, non_blocking=True),
+                rects.to(self._torch_device, non_blocking=True),
+                CROP_SIZE,
+                out=self._crops.pixels,
+                place=self._crops.places(crops),
+            )
+        return crops
 
-    def _signatures(self, batch: Any) -> NDArray[np.uint8]:
-        (small,) = self._detector.pyramid(self._frames(batch), [SIGNATURE_SHAPE], scaled=False, output="float32")
-        # The order of the CPU's: colour planes one after the other.
-        flat = small.round().to(torch.uint8).contiguous(memory_format=torch.contiguous_format).flatten(1)
-        out: NDArray[np.uint8] = flat.cpu().numpy()
-        return out
-
-    def crop(self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32]) -> list[Any]:
-        rects = crop_rects(box, *self.size(batch))
-        with torch.cuda.stream(self._detecting):
-            device_row = torch.from_numpy(row).to(self._torch_device)
-            device_rects = torch.from_numpy(rects).to(self._torch_device)
-            crops = self._detector.crop_triangle(self._frames(batch), device_row, device_rects, CROP_SIZE)
-            return [crop.clone() for crop in crops]
-
-    @torch.inference_mode()
-    def embed(self, crops: Sequence[Any]) -> NDArray[np.float32]:
-        self._embedding.wait_stream(self._detecting)
-        parts = []
-        with torch.cuda.stream(self._embedding), exact_float32():
-            for i in range(0, len(crops), _EMBED_BATCH):
-                batch = torch.stack(list(crops[i : i + _EMBED_BATCH]))
-                scaled = scale_input(batch, self.spec.scaling).to(self._dtype)
-                parts.append(self._network(scaled.contiguous(memory_format=torch.channels_last)))
-            out: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
-        for crop in crops:
-            crop.record_stream(self._embedding)
-        return out
+    def embed(self, crops: Sequence[Crop]) -> Vectors:
+        with torch.cuda.stream(self._embedding):
+            return self._embedder.later(self._crops.pixels, self._crops.places(crops))
 
     def release(self, batch: Any) -> None:
         self._frames_of.pop(id(batch), None)
         if not isinstance(batch, FrameBatch):
-            batch.release(self._detecting.cuda_stream)
+            batch.release(self._embedding.cuda_stream)  # its detection is over: the result was waited for

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,10 @@ class DeviceFrames:
     @property
     def device(self) -> int:
         return int(self.samples.device.index)
+
+    def part(self, begin: int, end: int) -> DeviceFrames:
+        """Frames [begin, end)."""
+        return self if end - begin == len(self) else replace(self, samples=self.samples[begin:end])
 
     @classmethod
     def from_rgb(cls, pixels: Any) -> DeviceFrames:

@@ -50,6 +50,7 @@ def _module(name: str, output: str, depth: int, device: int) -> Any:
     return module
 
 
+@functools.cache
 def kernel(file: str, function: str, *, output: str = "float32", depth: int = 8, device: int = 0) -> Any:
     """A kernel of csrc/cuda, compiled for this output type ("float32", "float16") and sample depth (8, 16)."""
     return _module(file, output, depth, device).get_function(function)
@@ -68,7 +69,7 @@ class _StreamAddress:
 class Launcher:
     """Launches kernels on one stream, with the arguments' types fixed by their Python types.
 
-    int becomes int32, float float32, and a tensor or `Pointer` its address.
+    int becomes int32, float float32, a tensor its address, and None address 0.
 
     Args:
         stream: address of a CUDA stream (torch's `stream.cuda_stream`).
@@ -93,7 +94,7 @@ class Launcher:
         from cupy_backends.cuda.api.driver import CUDADriverError
 
         packed = tuple(_pack(a) for a in args)
-        if shared_memory > 48 << 10:
+        if shared_memory > 48 << 10 and function.max_dynamic_shared_size_bytes < shared_memory:
             function.max_dynamic_shared_size_bytes = shared_memory
         try:
             with self._stream:
@@ -109,6 +110,4 @@ def _pack(value: Any) -> Any:
         return np.int32(value)
     if isinstance(value, float):
         return np.float32(value)
-    if hasattr(value, "data_ptr"):
-        return np.uint64(value.data_ptr())
-    return value
+    return np.uint64(0 if value is None else value.data_ptr())

@@ -1,0 +1,214 @@
+// P-Net over every level of every frame in one launch, on tensor cores, in half precision: it only points at cells, which
+// cells.cu then scores in float32. Nothing but the cells found is written to memory.
+//
+// A block of 8 warps computes 12 x 60 cells. All stages share one row length of 64, so that a pixel's neighbour (ky, kx) is
+// always ky * 64 + kx further on; what a stage computes beyond its valid columns is garbage that no valid cell reads.
+#include "levels.cuh"
+#include "mma.cuh"
+
+namespace fastface {
+
+constexpr int kRow = 64, kCellsX = 60, kCellsY = 12;
+constexpr int kPooledRows = kCellsY + 4, kMiddleRows = kCellsY + 2;
+constexpr int kInputColumns = 2 * kRow + 2, kInputRows = 2 * kPooledRows + 2;
+constexpr int kInputBytes = kInputRows * kInputColumns * 8;  // 4 halfs a pixel
+constexpr int kPooledStride = 20;                            // bytes: 10 halfs a pixel
+constexpr int kPooledPixels = kPooledRows * kRow + 8;
+constexpr int kMiddleStride = 32;  // bytes: 16 halfs a pixel, its two halves swapped every 4 pixels to spread over the banks
+static_assert((kMiddleRows * kRow + 2) * kMiddleStride <= kInputBytes, "the second stage's output replaces the input");
+static_assert(kInputBytes + kPooledPixels * kPooledStride == 56000, "what fastface/detect/cuda asks for");
+
+// The weights as lanes hold them, and what float32 arithmetic needs; fastface/detect/cuda/weights.py packs the same struct.
+struct ScanWeights {
+  uint2 first[2][3][32];      // conv1, channels 0-7, of the left and the right pixel of a pool: [dx][ky]
+  uint2 rest[4][32];          // conv1, channels 8 and 9 of all four pixels of a pool: [input row]
+  uint2 second[3][2][2][32];  // conv2: [ky][half of the 30 inputs of a row][8 channels]
+  uint2 third[9][4][32];      // conv3: [ky * 3 + kx][8 channels]
+  float bias1[10], slope1[10], bias2[16], slope2[16], bias3[32], slope3[32], head[32], head_bias, unused[3];
+};
+
+__device__ __forceinline__ float prelu(float x, float slope) { return x > 0.0f ? x : slope * x; }
+
+// Appends the cells whose logit of a face (over that of none) reaches `least` to group frame * levels + level:
+// tie[group * capacity + place] = level << 26 | cell. count goes on beyond the capacity, so that an overflow shows.
+// grid.y is the frame.
+extern "C" __global__ void __launch_bounds__(256, 2) scan(const __half* canvas, const Level* levels, int level_count,
+                                                          const ScanWeights* weights, float least, int capacity,
+                                                          unsigned int* tie, int* count) {
+  extern __shared__ __align__(16) unsigned char shared[];
+  unsigned char* const pooled = shared + kInputBytes;
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
+  const int frame = blockIdx.y;
+  int l = 0;
+  while (l + 1 < level_count && static_cast<int>(blockIdx.x) >= levels[l + 1].scan_block) ++l;
+  const Level level = levels[l];
+  const int block = blockIdx.x - level.scan_block;
+  const int cell_y = block / level.scan_columns * kCellsY, cell_x = block % level.scan_columns * kCellsX;
+
+  const __half* image = canvas + 4 * (level.offset + static_cast<long long>(frame) * level.height * level.stride);
+  for (int i = threadIdx.x; i < kInputRows * (kInputColumns / 2); i += blockDim.x) {
+    const int row = i / (kInputColumns / 2), column = i % (kInputColumns / 2) * 2;
+    const int y = 2 * cell_y + row, x = 2 * cell_x + column;
+    const bool inside = y < level.height && x < level.stride;
+    copy_async(shared_address(shared) + (row * kInputColumns + column) * 8,
+               inside ? image + 4 * (static_cast<long long>(y) * level.stride + x) : image, inside);
+  }
+  // Read with weights of zero, so it must be finite.
+  for (int i = threadIdx.x; i < 8 * kPooledStride / 4; i += blockDim.x)
+    reinterpret_cast<unsigned int*>(pooled + kPooledRows * kRow * kPooledStride)[i] = 0;
+  wait_for_copies();
+  __syncthreads();
+
+  // conv1 (3 to 10 channels), PReLU and pooling: the four pixels that are pooled into one are in one thread.
+  {
+    uint2 first[2][3], rest[4];
+    for (int dx = 0; dx < 2; ++dx)
+      for (int ky = 0; ky < 3; ++ky) first[dx][ky] = weights->first[dx][ky][lane];
+    for (int r = 0; r < 4; ++r) rest[r] = weights->rest[r][lane];
+    const float bias_a = weights->bias1[2 * t], bias_b = weights->bias1[2 * t + 1];
+    const float slope_a = weights->slope1[2 * t], slope_b = weights->slope1[2 * t + 1];
+    const float bias_c = weights->bias1[8], bias_d = weights->bias1[9];
+    const float slope_c = weights->slope1[8], slope_d = weights->slope1[9];
+    for (int tile = warp; tile < kPooledRows * (kRow / 16); tile += 8) {
+      const int py = tile / (kRow / 16), px = tile % (kRow / 16) * 16;
+      float sum[2][2][4] = {}, tail[4] = {};
+      const unsigned int address =
+          shared_address(shared) + (2 * py * kInputColumns + 2 * px) * 8 + ((lane & 15) + (lane >> 4)) * 16;
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        unsigned int a[4];
+        load_matrix(a, address + r * kInputColumns * 8);
+#pragma unroll
+        for (int dy = 0; dy < 2; ++dy)
+          if (r - dy >= 0 && r - dy < 3) {
+            mma16816(sum[dy][0], a, first[0][r - dy]);
+            mma16816(sum[dy][1], a, first[1][r - dy]);
+          }
+        mma16816(tail, a, rest[r]);
+      }
+      // ceil_mode: pixels beyond the level do not take part. The first of a pool always does, so that all stays finite.
+      const bool below = 2 * (cell_y + py) + 1 < level.height - 2;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int x = px + g + 8 * half, q = py * kRow + x;
+        const bool right = 2 * (cell_x + x) + 1 < level.width - 2;
+        float best_a = -6e4f, best_b = -6e4f;
+#pragma unroll
+        for (int dy = 0; dy < 2; ++dy)
+#pragma unroll
+          for (int dx = 0; dx < 2; ++dx)
+            if ((dy == 0 || below) && (dx == 0 || right)) {
+              best_a = fmaxf(best_a, prelu(sum[dy][dx][2 * half] + bias_a, slope_a));
+              best_b = fmaxf(best_b, prelu(sum[dy][dx][2 * half + 1] + bias_b, slope_b));
+            }
+        *reinterpret_cast<unsigned int*>(pooled + q * kPooledStride + 4 * t) = pack_half2(best_a, best_b);
+        // Of channels 8 and 9, thread t holds pixel (t / 2, t % 2) of the pool.
+        const bool valid = (t < 2 || below) && ((t & 1) == 0 || right);
+        float c = valid ? prelu(tail[2 * half] + bias_c, slope_c) : -6e4f;
+        float d = valid ? prelu(tail[2 * half + 1] + bias_d, slope_d) : -6e4f;
+        for (int step = 1; step < 4; step *= 2) {
+          c = fmaxf(c, __shfl_xor_sync(0xffffffffu, c, step));
+          d = fmaxf(d, __shfl_xor_sync(0xffffffffu, d, step));
+        }
+        if (t == half) *reinterpret_cast<unsigned int*>(pooled + q * kPooledStride + 16) = pack_half2(c, d);
+      }
+    }
+  }
+  __syncthreads();
+
+  // conv2 (10 to 16 channels): the 30 inputs of a row of the window lie side by side; two more meet weights of zero.
+  unsigned char* const middle = shared;
+  if (threadIdx.x < 2 * kMiddleStride / 4)
+    reinterpret_cast<unsigned int*>(middle + kMiddleRows * kRow * kMiddleStride)[threadIdx.x] = 0;
+  {
+    uint2 second[3][2][2];
+    for (int ky = 0; ky < 3; ++ky)
+      for (int s = 0; s < 2; ++s)
+        for (int j = 0; j < 2; ++j) second[ky][s][j] = weights->second[ky][s][j][lane];
+    float bias[2][2], slope[2][2];
+    for (int j = 0; j < 2; ++j)
+      for (int i = 0; i < 2; ++i) {
+        bias[j][i] = weights->bias2[8 * j + 2 * t + i];
+        slope[j][i] = weights->slope2[8 * j + 2 * t + i];
+      }
+    for (int tile = warp; tile < kMiddleRows * kRow / 16; tile += 8) {
+      const int q = tile * 16 + g;
+      float sum[2][4] = {};
+      const unsigned char* from = pooled + q * kPooledStride + 4 * t;
+#pragma unroll
+      for (int ky = 0; ky < 3; ++ky)
+#pragma unroll
+        for (int s = 0; s < 2; ++s) {
+          const unsigned char* p = from + ky * kRow * kPooledStride + s * 32;
+          const unsigned int a[4] = {*reinterpret_cast<const unsigned int*>(p),
+                                     *reinterpret_cast<const unsigned int*>(p + 8 * kPooledStride),
+                                     *reinterpret_cast<const unsigned int*>(p + 16),
+                                     *reinterpret_cast<const unsigned int*>(p + 8 * kPooledStride + 16)};
+          mma16816(sum[0], a, second[ky][s][0]);
+          mma16816(sum[1], a, second[ky][s][1]);
+        }
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int p = q + 8 * half;
+#pragma unroll
+        for (int j = 0; j < 2; ++j)
+          *reinterpret_cast<unsigned int*>(middle + p * kMiddleStride + ((j ^ ((p >> 2) & 1)) * 16) + 4 * t) =
+              pack_half2(prelu(sum[j][2 * half] + bias[j][0], slope[j][0]),
+                         prelu(sum[j][2 * half + 1] + bias[j][1], slope[j][1]));
+      }
+    }
+  }
+  __syncthreads();
+
+  // conv3 (16 to 32 channels), PReLU and the difference of the two logits, which stays in float32.
+  {
+    uint2 third[9][4];
+#pragma unroll
+    for (int k = 0; k < 9; ++k)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) third[k][j] = weights->third[k][j][lane];
+    for (int tile = warp; tile < kCellsY * kRow / 16; tile += 8) {
+      float sum[4][4] = {};
+#pragma unroll
+      for (int kx = 0; kx < 3; ++kx) {
+        const int p = tile * 16 + (lane & 15) + kx;
+        const unsigned int address =
+            shared_address(middle) + p * kMiddleStride + (((lane >> 4) ^ ((p >> 2) & 1)) * 16);
+#pragma unroll
+        for (int ky = 0; ky < 3; ++ky) {
+          unsigned int a[4];
+          load_matrix(a, address + ky * kRow * kMiddleStride);
+#pragma unroll
+          for (int j = 0; j < 4; ++j) mma16816(sum[j], a, third[ky * 3 + kx][j]);
+        }
+      }
+      float logit[2] = {0.0f, 0.0f};
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int c = 8 * j + 2 * t + i;
+          const float bias = __ldg(weights->bias3 + c), slope = __ldg(weights->slope3 + c), head = __ldg(weights->head + c);
+          logit[0] = fmaf(prelu(sum[j][i] + bias, slope), head, logit[0]);
+          logit[1] = fmaf(prelu(sum[j][2 + i] + bias, slope), head, logit[1]);
+        }
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float v = logit[half];
+        v += __shfl_xor_sync(0xffffffffu, v, 1);
+        v += __shfl_xor_sync(0xffffffffu, v, 2);
+        const int q = tile * 16 + g + 8 * half, x = q % kRow, y = q / kRow;
+        if (t == half && x < kCellsX && cell_x + x < level.columns && cell_y + y < level.rows &&
+            v + __ldg(&weights->head_bias) >= least) {
+          const int group = frame * level_count + l;
+          const int place = atomicAdd(count + group, 1);
+          if (place < capacity)
+            tie[static_cast<long long>(group) * capacity + place] =
+                static_cast<unsigned int>(l) << 26 | static_cast<unsigned int>((cell_y + y) * level.columns + cell_x + x);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace fastface

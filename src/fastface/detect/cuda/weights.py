@@ -1,0 +1,109 @@
+"""MTCNN's weights as the kernels in csrc/cuda hold them: each function packs the struct of the kernel it is named after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def _array(tensor: Any) -> Array:
+    out: Array = tensor.detach().cpu().float().numpy()
+    return out
+
+
+def _bytes(*parts: Array) -> Array:
+    return np.concatenate([np.ascontiguousarray(p).view(np.uint8).ravel() for p in parts])
+
+
+def fragment(b: Array) -> Array:
+    """B of mma.m16n8k16 as the 32 lanes hold it.
+
+    Args:
+        b: [..., 16, 8], inputs by outputs.
+
+    Returns:
+        [..., 32, 4] float16: lane 4 g + t holds rows 2 t, 2 t + 1, 2 t + 8 and 2 t + 9 of column g.
+    """
+    lane = np.arange(32)
+    rows = 2 * (lane % 4)[:, None] + np.array([0, 1, 8, 9])
+    out: Array = b[..., rows, (lane // 4)[:, None]].astype(np.float16)
+    return out
+
+
+def scan_weights(net: Any) -> Array:
+    """ScanWeights of scan.cu, from facenet-pytorch's PNet: bytes."""
+    w1, w2, w3 = (_array(c.weight) for c in (net.conv1, net.conv2, net.conv3))
+    # conv1 sees 4 pixels of 4 channels side by side; the left (right) pixel of a pool takes the first (last) three.
+    first = np.zeros((2, 3, 4, 4, 8), np.float32)  # [dx][ky][pixel][colour][channel]
+    rest = np.zeros((4, 4, 4, 8), np.float32)  # [input row][pixel][colour][(dy * 2 + dx) * 2 + channel - 8]
+    for dx in range(2):
+        for ky in range(3):
+            first[dx, ky, dx : dx + 3, :3] = w1[:8, :, ky].transpose(2, 1, 0)
+            for dy in range(2):
+                at = 2 * (2 * dy + dx)
+                rest[ky + dy, dx : dx + 3, :3, at : at + 2] = w1[8:, :, ky].transpose(2, 1, 0)
+    second = np.zeros((3, 32, 16), np.float32)  # [ky][kx * 10 + input][channel]
+    second[:, :30] = w2.transpose(2, 3, 1, 0).reshape(3, 30, 16)
+    third = w3.transpose(2, 3, 1, 0).reshape(9, 16, 32)
+    head, bias = _array(net.conv4_1.weight)[:, :, 0, 0], _array(net.conv4_1.bias)
+    return _bytes(
+        fragment(first.reshape(2, 3, 16, 8)),
+        fragment(rest.reshape(4, 16, 8)),
+        fragment(second.reshape(3, 2, 16, 2, 8).transpose(0, 1, 3, 2, 4)),
+        fragment(third.reshape(9, 16, 4, 8).transpose(0, 2, 1, 3)),
+        *_biases(net, (1, 2, 3)),
+        head[1] - head[0],
+        np.array([bias[1] - bias[0], 0, 0, 0], np.float32),
+    )
+
+
+def _biases(net: Any, layers: tuple[int, ...]) -> list[Array]:
+    """Bias and slope of convolutions by turns."""
+    return [_array(t) for i in layers for t in (getattr(net, f"conv{i}").bias, getattr(net, f"prelu{i}").weight)]
+
+
+def _by_input(conv: Any) -> Array:
+    """A convolution's weight as [input * size * size + ky * size + kx, output]."""
+    w = _array(conv.weight)
+    return w.transpose(1, 2, 3, 0).reshape(-1, w.shape[0])
+
+
+def cell_weights(net: Any) -> Array:
+    """CellWeights of cells.cu, from facenet-pytorch's PNet: bytes."""
+    first = np.zeros((10, 28), np.float32)
+    first[:, :27] = _by_input(net.conv1).T
+    heads = [_array(c.weight)[:, :, 0, 0] for c in (net.conv4_1, net.conv4_2)]
+    return _bytes(
+        first,
+        _by_input(net.conv2),
+        _by_input(net.conv3),
+        *heads,
+        *_biases(net, (1, 2, 3)),
+        _array(net.conv4_1.bias),
+        _array(net.conv4_2.bias),
+        np.zeros(2, np.float32),
+    )
+
+
+def conv_weights(net: Any, layers: tuple[int, ...]) -> Array:
+    """RNetWeights of rnet.cu or ONetWeights of onet.cu, from facenet-pytorch's RNet (1, 2, 3) or ONet (1, 2, 3, 4): bytes."""
+    return _bytes(*(_by_input(getattr(net, f"conv{i}")) for i in layers), *_biases(net, layers))
+
+
+def dense_weights(hidden: Any, prelu: Any, heads: tuple[Any, ...]) -> Array:
+    """DenseWeights of dense.cu, from the fully connected layer, its activation and those that follow it: bytes."""
+    w = _array(hidden.weight)
+    # facenet-pytorch flattens [channel, row, column] in the order (column, row, channel).
+    outputs, inputs = w.shape
+    w = w.reshape(outputs, 3, 3, inputs // 9).transpose(3, 2, 1, 0).reshape(inputs, outputs)
+    return _bytes(
+        w,
+        _array(hidden.bias),
+        _array(prelu.weight),
+        *(_array(h.weight) for h in heads),
+        *(_array(h.bias) for h in heads),
+    )

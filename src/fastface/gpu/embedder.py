@@ -1,0 +1,100 @@
+"""The embedder on a GPU: the whole network as one CUDA graph per batch size, so that the host launches it once."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastface.embed.network import IMAGE_SIZE, load_network, scale_input
+from fastface.gpu.precision import exact_float32
+from fastface.models.registry import EmbedderSpec
+
+SIZES = (256, 32)
+"""Faces of a graph; what is left over is padded."""
+
+
+class Vectors:
+    """Embeddings that are being computed."""
+
+    def __init__(self, host: Tensor, event: torch.cuda.Event) -> None:
+        self._host, self._event = host, event
+
+    def result(self) -> NDArray[np.float32]:
+        """Wait for them: [m, dim] float32 unit vectors."""
+        self._event.synchronize()
+        return self._host.numpy()
+
+
+class CudaEmbedder:
+    """An embedder of :mod:`fastface.models` on one GPU.
+
+    Args:
+        spec: which one; it must be in the cache.
+        device: where.
+        dtype: float16 or float32.
+    """
+
+    def __init__(self, spec: EmbedderSpec, device: torch.device, dtype: torch.dtype) -> None:
+        self.spec, self.device, self._dtype = spec, device, dtype
+        self._network = load_network(spec, device, dtype)
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._lock = threading.Lock()
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """[m, 3, 160, 160] uint8 to [m, dim] float32, on torch's current stream, at any batch size."""
+        scaled = scale_input(crops, self.spec.scaling).to(self._dtype)
+        out: Tensor = self._network(scaled.contiguous(memory_format=torch.channels_last))
+        return out
+
+    def _graph(self, size: int) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
+        if size not in self._graphs:
+            static = torch.zeros((size, 3, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8, device=self.device)
+            torch.cuda.synchronize(self.device)
+            side = torch.cuda.Stream(self.device)
+            with torch.cuda.stream(side):
+                for _ in range(2):  # cuDNN chooses its algorithms before the capture
+                    self.forward(static)
+            side.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            # Decoding threads go on meanwhile, so only this thread's calls count.
+            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+                out = self.forward(static)
+            self._graphs[size] = (graph, static, out)
+        return self._graphs[size]
+
+    @torch.inference_mode()
+    def embed(self, pixels: Tensor, places: Tensor) -> Tensor:
+        """Embed crops, on torch's current stream.
+
+        Args:
+            pixels: [K, 3, 160, 160] uint8; places: [m] int64, which of them.
+
+        Returns:
+            [m, dim] float32 unit vectors, on the device.
+        """
+        out = torch.empty((len(places), self.spec.dim), device=self.device)
+        done = 0
+        with self._lock, exact_float32():
+            while done < len(places):
+                size = SIZES[0] if len(places) - done > SIZES[-1] else SIZES[-1]
+                graph, static, vectors = self._graph(size)
+                part = places[done : done + size]
+                torch.index_select(pixels, 0, part, out=static[: len(part)])
+                graph.replay()
+                out[done : done + size] = vectors[: len(part)]
+                done += size
+        return out
+
+    @torch.inference_mode()
+    def later(self, pixels: Tensor, places: Tensor) -> Vectors:
+        """Queue :meth:`embed` and the copy to the host on torch's current stream."""
+        vectors = self.embed(pixels, places)
+        host = torch.empty(vectors.shape, dtype=torch.float32, pin_memory=True)
+        host.copy_(vectors, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record()
+        return Vectors(host, event)
