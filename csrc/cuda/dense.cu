@@ -66,17 +66,17 @@ __device__ __forceinline__ float face_score(const float* logits, const float* bo
   return pixel_rect(box, width, height, rect) ? 1.0f / (1.0f + expf(logits[0] - logits[1])) : 0.0f;
 }
 
-// Scores [capacity] and offsets [capacity, 4] of R-Net's candidates.
+// Scores [capacity] and offsets [capacity, 4] of R-Net's candidates; features and chosen as rnet.cu has them.
 extern "C" __global__ void __launch_bounds__(kThreads)
-    rnet_dense(const float* features, const int* total, int capacity, const FrameGeometry* geometry, const float* box,
-               const RNetDense* w, float* score, float* offsets) {
+    rnet_dense(const float* features, const int* total, int capacity, const int* chosen, const int* chosen_count,
+               const FrameGeometry* geometry, const float* box, const RNetDense* w, float* score, float* offsets) {
   extern __shared__ __align__(16) float memory[];
   __shared__ float result[kItems][6];
-  const int count = *total <= capacity ? *total : 0;
+  const int count = *total > capacity ? 0 : chosen ? *chosen_count : *total;
   for (int first = blockIdx.x * kItems; first < count; first += gridDim.x * kItems) {
     dense<576, 128, 6, 4>(features, first, count, w, memory, result);
-    const int i = first + threadIdx.x;
-    if (threadIdx.x < kItems && i < count) {
+    if (threadIdx.x < kItems && first + static_cast<int>(threadIdx.x) < count) {
+      const int i = chosen ? chosen[first + threadIdx.x] : first + threadIdx.x;
       const float* r = result[threadIdx.x];
       score[i] = face_score(r, box + 4ll * i, geometry->width, geometry->height);
       for (int c = 0; c < 4; ++c) offsets[4ll * i + c] = r[2 + c];

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time as clock
@@ -202,7 +203,9 @@ class Pipeline:
         executor, settings = self.executor, self.settings
         with executor.open(path, fallback=fallback) as decoder:
             run = _Run(executor, settings, settings.every / (decoder.info.average_rate or 25.0))
-            with Ahead(decoder, depth=1) as batches:
+            # A decoder with threads of its own needs none to run ahead.
+            source = contextlib.nullcontext(decoder) if decoder.threaded else Ahead(decoder, depth=1)
+            with source as batches:
                 for batch, found, signatures in executor.ahead(batches):
                     run.add(batch, found, signatures)
                     executor.release(batch)

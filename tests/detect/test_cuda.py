@@ -120,7 +120,7 @@ def cells_of(torch, buffers, n):
 
 @pytest.mark.parametrize("size", [(360, 640), (97, 131), (203, 250)])
 def test_scan_and_cells_equal_pnet(torch, half, cascade, size):
-    """Which cells the half-precision scan finds, and their float32 scores, offsets and boxes, against torch on the CPU."""
+    """Which cells the scans find, and their float32 scores, offsets and boxes, against torch on the CPU."""
     from fastface.detect import geometry, ops
     from fastface.detect.mtcnn import load_nets
 
@@ -150,6 +150,33 @@ def test_scan_and_cells_equal_pnet(torch, half, cascade, size):
         print(f"{detector.precision} {size}: {total} cells, the lowest {off:.4f} below the threshold")
         assert total > 2
         assert off <= 0.08, "cells far below the threshold cost time"
+
+
+def test_refining_scan_equals_rnet(torch, half):
+    """Which candidates R-Net's half-precision scan passes on, against torch on the CPU."""
+    from fastface.detect import geometry, ops
+    from fastface.detect.cuda.buffers import Fact
+    from fastface.detect.mtcnn import load_nets
+
+    rnet = load_nets(torch.device("cpu"), torch.float32)[1]
+    pixels = picture(np.random.default_rng(13), 3, 240, 320)
+    for threshold in (0.2, 0.7):
+        loose = type(half)(DetectorSettings(thresholds=(0.5, threshold, 0.1)), precision="fp16")
+        b, result = run(torch, loose, on_gpu(torch, pixels))
+        facts = result.read(3)[0]
+        count, chosen = int(facts[Fact.REFINE]), b.refine_chosen[: int(facts[Fact.CHOSEN])].cpu().long()
+        box, frame = b.refine_box[:count].cpu(), b.refine_frame[:count].cpu().long()
+        rects = geometry.pixel_rects(box, 240, 320)
+        seen = geometry.not_empty(rects)
+        probability = torch.zeros(count)
+        crops = ops.crop_area(torch.from_numpy(pixels), frame[seen], rects[seen].contiguous(), 24)
+        probability[seen] = rnet(crops)[1][:, 1]
+        assert len(set(chosen.tolist())) == len(chosen)
+        assert set((probability > threshold).nonzero()[:, 0].tolist()) <= set(chosen.tolist())
+        low = float(threshold - probability[chosen].min()) if len(chosen) else 0.0
+        print(f"R-Net's scan at {threshold}: {len(chosen)} of {count}, the lowest {low:.4f} below")
+        assert len(chosen) < count
+        assert low < 0.15, "candidates far below the threshold cost time"
 
 
 def test_refining_and_deciding_networks_equal_torch(torch, cascade):
@@ -354,7 +381,7 @@ def test_detections_equal_the_cpu(torch, media, cascade, half, name):
 
 @pytest.mark.media
 def test_overflow_runs_again_and_loses_nothing(torch, media, half):
-    """Buffers that are far too small in every stage grow until all fits; so does a result longer than its first copy."""
+    """Buffers that are far too small in every stage grow until all fits."""
     from fastface.decode import LibavDecoder
     from fastface.detect.cuda import CudaMTCNN
     from fastface.detect.cuda.buffers import Capacity

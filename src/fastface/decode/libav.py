@@ -44,6 +44,7 @@ class LibavDecoder:
     """
 
     name = "libav"
+    threaded = False
 
     def __init__(self, path: str | os.PathLike[str], *, every: int = 1, batch_size: int | None = None) -> None:
         if every < 1:

@@ -492,7 +492,7 @@ class NvdecDecoder:
     Args:
         path: a file.
         device_id: number of the GPU.
-        sessions: decoders at work at once; None takes two per NVDEC engine, at most 14.
+        sessions: decoders at work at once; None takes one more than the GPU has NVDEC engines, at most 14.
         every: give every n-th frame only (the others are decoded, but not copied).
         batch_size: frames a batch; None chooses by size (at most 32 and about 128 MB). Batches do not reach over
             segments, so some are smaller.
@@ -516,6 +516,7 @@ class NvdecDecoder:
     """
 
     name = "nvdec"
+    threaded = True
 
     def __init__(
         self,
@@ -543,7 +544,7 @@ class NvdecDecoder:
         form = self._form
         self._backend: Backend = (_backend or CudaBackend)(device_id, form)
         self.batch_size = batch_size or max(1, min(MAX_BATCH, BATCH_BYTES // form.frame_bytes))
-        self.sessions = sessions or min(MAX_SESSIONS, 2 * self._backend.engines)
+        self.sessions = sessions or min(MAX_SESSIONS, self._backend.engines + 1)
         self._allocate(memory)
 
         self._lock = threading.Lock()

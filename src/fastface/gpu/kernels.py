@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,41 +67,87 @@ class _StreamAddress:
         return 0, self._address
 
 
-class Launcher:
-    """Launches kernels on one stream, with the arguments' types fixed by their Python types.
+@functools.lru_cache(maxsize=64)
+def _stream(address: int, device: int) -> Any:
+    import cupy
 
-    int becomes int32, float float32, a tensor its address, and None address 0.
+    # CuPy 14 asks for an object with the CUDA stream protocol; before, an address was the way.
+    if hasattr(cupy.cuda.Stream, "from_external"):
+        return cupy.cuda.Stream.from_external(_StreamAddress(address))
+    return cupy.cuda.ExternalStream(address, device)
 
-    Args:
-        stream: address of a CUDA stream (torch's `stream.cuda_stream`).
-        device: number of the GPU.
+
+FRAMES = object()
+"""Stands for the address of the frames among the arguments of a :class:`Program`."""
+
+
+class Program:
+    """Kernel launches with their arguments, ready to be queued again and again with other frames.
+
+    Arguments' types are fixed by their Python types: int becomes int32, float float32, a tensor its address (which must
+    stay valid), None address 0, and FRAMES the address that :meth:`run` is given.
     """
 
-    def __init__(self, stream: int, device: int) -> None:
-        import cupy
+    def __init__(self) -> None:
+        self._steps: list[tuple[Any, tuple[int, ...], tuple[int], list[Any], int, int] | Callable[[], None]] = []
 
-        # CuPy 14 asks for an object with the CUDA stream protocol; before, an address was the way.
-        if hasattr(cupy.cuda.Stream, "from_external"):
-            self._stream = cupy.cuda.Stream.from_external(_StreamAddress(stream))
-        else:
-            self._stream = cupy.cuda.ExternalStream(stream, device)
+    def add(self, function: Any, grid: tuple[int, ...], block: int, *args: Any, shared_memory: int = 0) -> None:
+        """Add a launch."""
+        if shared_memory > 48 << 10 and function.max_dynamic_shared_size_bytes < shared_memory:
+            function.max_dynamic_shared_size_bytes = shared_memory
+        frames = next((i for i, a in enumerate(args) if a is FRAMES), -1)
+        packed = [None if a is FRAMES else _pack(a) for a in args]
+        self._steps.append((function, grid, (block,), packed, shared_memory, frames))
 
-    def __call__(self, function: Any, grid: tuple[int, ...], block: int, *args: Any, shared_memory: int = 0) -> None:
-        """Launch; returns at once.
+    def call(self, work: Callable[[], None]) -> None:
+        """Add work that queues something on torch's current stream."""
+        self._steps.append(work)
+
+    def run(self, stream: int, device: int, frames: Any) -> None:
+        """Queue everything; returns at once.
+
+        Args:
+            stream: address of a CUDA stream (torch's `stream.cuda_stream`).
+            device: number of the GPU.
+            frames: tensor whose address takes the place of FRAMES.
 
         Raises:
-            GPUError: the launch was refused.
+            GPUError: a launch was refused.
         """
         from cupy_backends.cuda.api.driver import CUDADriverError
 
-        packed = tuple(_pack(a) for a in args)
-        if shared_memory > 48 << 10 and function.max_dynamic_shared_size_bytes < shared_memory:
-            function.max_dynamic_shared_size_bytes = shared_memory
+        address = np.uint64(frames.data_ptr())
         try:
-            with self._stream:
-                function(grid, (block,), packed, shared_mem=shared_memory)
+            with _stream(stream, device):
+                for step in self._steps:
+                    if not isinstance(step, tuple):
+                        step()
+                        continue
+                    function, grid, block, args, shared_memory, place = step
+                    if place >= 0:
+                        args[place] = address
+                    function(grid, block, tuple(args), shared_mem=shared_memory)
         except CUDADriverError as error:
             raise GPUError(f"a kernel could not be launched: {error}") from error
+
+
+def launch(
+    stream: int, device: int, function: Any, grid: tuple[int, ...], block: int, *args: Any, shared_memory: int = 0
+) -> None:
+    """Queue one launch on a stream; see :class:`Program`.
+
+    Raises:
+        GPUError: the launch was refused.
+    """
+    program = Program()
+    program.add(function, grid, block, *args, shared_memory=shared_memory)
+    program.run(stream, device, _Nothing)
+
+
+class _Nothing:
+    @staticmethod
+    def data_ptr() -> int:
+        return 0
 
 
 def _pack(value: Any) -> Any:

@@ -45,17 +45,31 @@ class ShotDetector:
             [N] uint8, 1 where a shot begins; the very first frame counts as one.
         """
         cuts = np.zeros(len(signatures), np.uint8)
-        for i, signature in enumerate(signatures.astype(np.float32) / 255):
-            if self._last is None:
+        if not len(signatures):
+            return cuts
+        pictures = signatures.astype(np.float32) / 255
+        first = self._last is None
+        before = pictures[:1] if self._last is None else self._last[None]
+        steps = np.abs(pictures - np.concatenate([before, pictures[:-1]])).mean(1).tolist()
+        for i, change in enumerate(steps):
+            if i == 0 and first:
                 cuts[i] = 1
             else:
-                change = float(np.abs(signature - self._last).mean())
-                before = self._changes[-1] if self._changes else 0.0
-                usual = float(np.median(self._changes)) if self._changes else 0.0
+                last = self._changes[-1] if self._changes else 0.0
                 # A cut right after a cut (a shot of one frame) is as large as that one.
                 ratio = 0.5 if self._was_cut else LAST_RATIO
-                alone = change >= max(MIN_CHANGE, USUAL_RATIO * usual, ratio * before)
+                alone = change >= max(MIN_CHANGE, USUAL_RATIO * _median(self._changes), ratio * last)
                 cuts[i] = change >= SURE_CHANGE or alone
                 self._changes.append(change)
-            self._last, self._was_cut = signature, bool(cuts[i])
+            self._was_cut = bool(cuts[i])
+        self._last = pictures[-1]
         return cuts
+
+
+def _median(values: deque[float]) -> float:
+    """The median of a few numbers; 0 of none. NumPy's takes twenty times as long for eight."""
+    if not values:
+        return 0.0
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -1,8 +1,8 @@
 """The cascade on an NVIDIA GPU: the same results as :mod:`fastface.detect.mtcnn`, from frames in device memory.
 
-All of it is queued on a stream at once and never asks the host: buffers have a fixed capacity, counts stay on the device,
-and kernels return at once beyond them. Where something does not fit, the result says so and that pass runs again with
-larger buffers, so nothing is dropped.
+All of it is queued on a stream at once and never asks the host: buffers have a fixed capacity, counts stay on the
+device, and kernels return at once beyond them. Where something does not fit, the result says so and that pass runs
+again with larger buffers, so nothing is dropped.
 
 P-Net, which sees every pixel, computes in half precision on tensor cores (precision="fp16") and only points at cells, a
 little below the threshold; those cells are scored again in float32, and everything after them is float32, so that the
@@ -24,11 +24,11 @@ from torch import Tensor
 
 from fastface.detect.cuda.buffers import MAX_SORT, Buffers, Capacity, Fact, Result
 from fastface.detect.cuda.plan import windows
-from fastface.detect.cuda.weights import cell_weights, conv_weights, dense_weights, scan_weights
+from fastface.detect.cuda.weights import cell_weights, conv_weights, dense_weights, rscan_weights, scan_weights
 from fastface.detect.mtcnn import load_nets
 from fastface.errors import GPUMemoryError
 from fastface.gpu.frames import DeviceFrames
-from fastface.gpu.kernels import Launcher, kernel
+from fastface.gpu.kernels import FRAMES, Program, kernel, launch
 from fastface.gpu.precision import exact_float32
 from fastface.settings import DetectorSettings
 from fastface.types import Detections
@@ -36,11 +36,20 @@ from fastface.types import Detections
 _DOUBT = {"fp16": 0.05, "fp32": 0.001}
 """By how much a scan may misjudge a cell's probability: cells that much below the threshold are scored as well."""
 
+_DOUBT_REFINE = 0.1
+"""The same of R-Net's scan, in half precision."""
+
 _PASS = 32
 """Frames that go through the cascade at once, at most."""
 
-_SCAN_MEMORY, _CELLS_MEMORY, _RNET_MEMORY, _ONET_MEMORY = 56000, 53008, 74672, 208256
+_SCAN_MEMORY, _CELLS_MEMORY, _RSCAN_MEMORY, _RNET_MEMORY, _ONET_MEMORY = 56000, 53008, 75648, 74672, 208256
 _RNET_DENSE_MEMORY, _ONET_DENSE_MEMORY = 46080, 92160
+
+
+def _logit(probability: float) -> float:
+    if 0 < probability < 1:
+        return math.log(probability / (1 - probability))
+    return math.copysign(1e30, probability - 0.5)
 
 
 class Pending:
@@ -90,6 +99,7 @@ class CudaMTCNN:
         self.frames_a_pass = _PASS
         pnet, rnet, onet = load_nets(torch.device("cpu"), torch.float32)
         self._scan_net = load_nets(self.device, torch.float32)[0] if self.precision == "fp32" else None
+        self._rscan_weights = self._upload(rscan_weights(rnet))
         self._scan_weights, self._cell_weights = self._upload(scan_weights(pnet)), self._upload(cell_weights(pnet))
         self._rnet, self._onet = (
             self._upload(conv_weights(rnet, (1, 2, 3))),
@@ -117,8 +127,8 @@ class CudaMTCNN:
         torch.cuda.current_stream(self.device).synchronize()
         return out
 
-    def _launcher(self) -> Launcher:
-        return Launcher(torch.cuda.current_stream(self.device).cuda_stream, self.device.index)
+    def _launch(self, function: Any, grid: tuple[int, ...], block: int, *args: Any) -> None:
+        launch(torch.cuda.current_stream(self.device).cuda_stream, self.device.index, function, grid, block, *args)
 
     def _kernel(self, file: str, function: str, *, output: str = "float32", depth: int = 8) -> Any:
         return kernel(file, function, output=output, depth=depth, device=self.device.index)
@@ -126,8 +136,6 @@ class CudaMTCNN:
     def _geometry_of(self, frames: DeviceFrames) -> Tensor:
         packed = frames.geometry.tobytes()
         if packed not in self._geometry:
-            if len(self._geometry) > 64:
-                self._geometry.clear()
             self._geometry[packed] = self._shared(np.frombuffer(packed, np.uint8).copy())
         return self._geometry[packed]
 
@@ -163,7 +171,7 @@ class CudaMTCNN:
         row, rect = row.contiguous(), rect.contiguous()
         for i in range(0, len(row), 65535):  # the limit of grid.y
             part = slice(i, i + 65535)
-            self._launcher()(
+            self._launch(
                 function,
                 (-(-size * size // 256), len(row[part])),
                 256,
@@ -183,7 +191,7 @@ class CudaMTCNN:
         look = torch.empty((len(row), 64), device=self.device)
         sharpness = torch.empty(len(row), device=self.device)
         if len(row):
-            self._launcher()(
+            self._launch(
                 self._kernel("describe", "describe", depth=frames.depth),
                 (len(row),),
                 256,
@@ -238,15 +246,17 @@ class CudaMTCNN:
             return torch.zeros(size, dtype=torch.int32, device=self.device)
 
         kept, group, kept_start, kept_count, facts = ints(capacity), ints(capacity), ints(groups), ints(groups), ints(2)
+        program = Program()
         self._nms(
-            self._launcher(), groups, box, score, tie, items, start, count, parts, 1 << 30, most, least, threshold,
+            program, groups, box, score, tie, items, start, count, parts, 1 << 30, most, least, threshold,
             minimum, capacity, kept, group, kept_start, kept_count, facts[:1], facts[1:],
         )  # fmt: skip
+        program.run(torch.cuda.current_stream(self.device).cuda_stream, self.device.index, box)
         return kept, group, kept_start, kept_count, facts
 
     def _nms(
         self,
-        launch: Launcher,
+        program: Program,
         groups: int,
         box: Tensor,
         score: Tensor,
@@ -264,7 +274,7 @@ class CudaMTCNN:
         *out: Tensor,
     ) -> None:
         in_shared = most <= 4096
-        launch(
+        program.add(
             self._kernel("nms", "nms"),
             (groups,),
             256,
@@ -325,16 +335,15 @@ class CudaMTCNN:
 
     def _give_back(self, result: Result) -> None:
         with self._lock:
-            self._results.append(result)
+            if result.buffers is self._buffers:
+                self._results.append(result)
 
     def _result(self, buffers: Buffers, thumbnail: int) -> Result:
         for result in self._results:
-            fits = result.n == buffers.n and result.thumbnail == thumbnail
-            if fits and result.capacity == buffers.capacity:
+            if result.thumbnail == thumbnail:
                 self._results.remove(result)
                 return result
-        self._results = self._results[-4:]
-        return Result(buffers.n, thumbnail, buffers.capacity, self.device)
+        return Result(buffers, thumbnail, self.device)
 
     def _buffers_for(self, n: int, frames: DeviceFrames) -> Buffers:
         """Buffers for at least n frames of this size, or for as many as there is room for."""
@@ -347,6 +356,7 @@ class CudaMTCNN:
             if (old.height, old.width) == size:
                 n = max(n, min(old.n, self.frames_a_pass))
             self._buffers = old = None
+            self._results.clear()
         while True:
             try:
                 self._buffers = Buffers(
@@ -372,81 +382,100 @@ class CudaMTCNN:
         stream: torch.cuda.Stream,
     ) -> Result:
         """Queue one pass."""
-        n, c, plan, settings = len(frames), b.capacity, b.plan, self.settings
         result = self._result(b, 3 * thumbnail[0] * thumbnail[1] if thumbnail else 0)
-        launch, geometry, depth = self._launcher(), self._geometry_of(frames), frames.depth
+        geometry = self._geometry_of(frames)
+        key = (len(frames), geometry.data_ptr(), frames.depth)
+        if key not in result.programs:
+            result.programs[key] = self._program(len(frames), frames.depth, geometry, b, thumbnail, result)
         stream.wait_event(self._busy)
-        facts = result.facts()
-        facts.zero_()
+        result.facts().zero_()
         b.cell_count.zero_()
-        launch(
+        result.programs[key].run(stream.cuda_stream, self.device.index, frames.samples)
+        result.fetch(stream)
+        self._busy.record(stream)
+        return result
+
+    def _program(
+        self, n: int, depth: int, geometry: Tensor, b: Buffers, thumbnail: tuple[int, int] | None, result: Result
+    ) -> Program:
+        """All launches of a pass of n frames."""
+        c, plan, settings = b.capacity, b.plan, self.settings
+        facts, program = result.facts(), Program()
+        program.add(
             self._kernel("planes", "to_planes", depth=depth),
             (min(-(-b.height * b.pitch // 1024), 4096), n),
             256,
-            *(frames.samples, geometry, b.pitch, b.planes),
+            *(FRAMES, geometry, b.pitch, b.planes),
         )
         planes = (b.planes, b.height, b.pitch)
         if thumbnail:
             rows, columns = thumbnail
-            launch(
+            program.add(
                 self._kernel("pyramid", "thumbnails"),
                 (-(-rows * columns // 8), n),
                 256,
                 *(*planes, rows, columns, self._thumbnail_windows(b, rows, columns), result.thumbnails()),
             )
         if len(plan):
-            self._propose(launch, b, planes, n, facts)
+            self._propose(program, b, planes, n, facts)
             failed = [facts[Fact.FAILED + i :] for i in range(4)]
             total = [facts[i:] for i in range(4)]
             thresholds = settings.thresholds
             self._nms(
-                launch, n * len(plan), b.cell_box, b.cell_score, b.cell_tie, None, b.cell_start, b.cell_count, 1, c.cells,
-                min(c.cells, MAX_SORT), 0.0, 0.5, False, b.n * c.levels, b.level_kept, b.level_group, b.level_start,
+                program, n * len(plan), b.cell_box, b.cell_score, b.cell_tie, None, b.cell_start, b.cell_count, 1,
+                c.cells, min(c.cells, MAX_SORT), 0.0, 0.5, False, b.n * c.levels, b.level_kept, b.level_group, b.level_start,
                 b.level_count, total[0], failed[0],
             )  # fmt: skip
             self._nms(
-                launch, n, b.cell_box, b.cell_score, b.cell_tie, b.level_kept, b.level_start, b.level_count, len(plan),
+                program, n, b.cell_box, b.cell_score, b.cell_tie, b.level_kept, b.level_start, b.level_count, len(plan),
                 1 << 30, c.sort_levels, 0.0, 0.7, False, b.n * c.refine, b.refine_kept, b.refine_frame, b.refine_start,
                 b.refine_count, total[1], failed[1],
             )  # fmt: skip
-            launch(
-                self._kernel("rnet", "rnet", depth=depth), (4 * self._processors,), 352,
-                frames.samples, geometry, b.refine_kept, b.refine_frame, total[1], b.n * c.refine, b.cell_box,
+            chosen: tuple[Tensor | None, Tensor | None] = (None, None)
+            if self.precision == "fp16":
+                chosen = (b.refine_chosen, facts[Fact.CHOSEN :])
+                program.add(
+                    self._kernel("rscan", "rscan"), (2 * self._processors,), 192,
+                    b.planes, b.height, b.width, b.pitch, b.refine_kept, b.refine_frame, total[1], b.n * c.refine,
+                    b.cell_box, b.cell_offsets, self._rscan_weights, _logit(thresholds[1] - _DOUBT_REFINE),
+                    b.refine_box, b.refine_score, *chosen, shared_memory=_RSCAN_MEMORY,
+                )  # fmt: skip
+            program.add(
+                self._kernel("rnet", "rnet", depth=depth), (2 * self._processors,), 352,
+                FRAMES, geometry, b.refine_kept, b.refine_frame, total[1], b.n * c.refine, *chosen, b.cell_box,
                 b.cell_offsets, self._rnet, b.refine_box, b.refine_features, shared_memory=_RNET_MEMORY,
             )  # fmt: skip
-            launch(
+            program.add(
                 self._kernel("dense", "rnet_dense"), (4 * self._processors,), 256,
-                b.refine_features, total[1], b.n * c.refine, geometry, b.refine_box, self._rnet_dense, b.refine_score,
+                b.refine_features, total[1], b.n * c.refine, *chosen, geometry, b.refine_box, self._rnet_dense, b.refine_score,
                 b.refine_offsets, shared_memory=_RNET_DENSE_MEMORY,
             )  # fmt: skip
             self._nms(
-                launch, n, b.refine_box, b.refine_score, None, None, b.refine_start, b.refine_count, 1, 1 << 30,
+                program, n, b.refine_box, b.refine_score, None, None, b.refine_start, b.refine_count, 1, 1 << 30,
                 c.sort_refine, thresholds[1], 0.7, False, b.n * c.decide, b.decide_kept, b.decide_frame, b.decide_start,
                 b.decide_count, total[2], failed[2],
             )  # fmt: skip
-            launch(
+            program.add(
                 self._kernel("onet", "onet", depth=depth), (2 * self._processors,), 512,
-                frames.samples, geometry, b.decide_kept, b.decide_frame, total[2], b.n * c.decide, b.refine_box,
+                FRAMES, geometry, b.decide_kept, b.decide_frame, total[2], b.n * c.decide, b.refine_box,
                 b.refine_offsets, self._onet, b.decide_box, b.decide_features, shared_memory=_ONET_MEMORY,
             )  # fmt: skip
-            launch(
+            program.add(
                 self._kernel("dense", "onet_dense"), (2 * self._processors,), 256,
                 b.decide_features, total[2], b.n * c.decide, geometry, b.decide_box, self._onet_dense, b.decide_score,
                 b.decide_refined, b.decide_landmarks, shared_memory=_ONET_DENSE_MEMORY,
             )  # fmt: skip
             self._nms(
-                launch, n, b.decide_refined, b.decide_score, None, None, b.decide_start, b.decide_count, 1, 1 << 30,
+                program, n, b.decide_refined, b.decide_score, None, None, b.decide_start, b.decide_count, 1, 1 << 30,
                 c.sort_decide, thresholds[2], 0.7, True, b.n * c.faces, b.face_kept, b.face_frame, b.face_start,
                 b.face_count, total[3], failed[3],
             )  # fmt: skip
-            launch(
+            program.add(
                 self._kernel("describe", "record_faces", depth=depth), (4 * self._processors,), 256,
-                frames.samples, geometry, b.face_kept, b.face_frame, total[3], b.n * c.faces, b.decide_refined,
+                FRAMES, geometry, b.face_kept, b.face_frame, total[3], b.n * c.faces, b.decide_refined,
                 b.decide_score, b.decide_landmarks, result.records(),
             )  # fmt: skip
-        result.fetch(stream)
-        self._busy.record(stream)
-        return result
+        return program
 
     def _thumbnail_windows(self, b: Buffers, rows: int, columns: int) -> Tensor:
         key = (b.height, b.width, rows, columns)
@@ -455,30 +484,29 @@ class CudaMTCNN:
             self._windows[key] = self._shared(table.view(np.int32))
         return self._windows[key]
 
-    def _propose(self, launch: Launcher, b: Buffers, planes: tuple[Any, ...], n: int, facts: Tensor) -> None:
+    def _propose(self, program: Program, b: Buffers, planes: tuple[Any, ...], n: int, facts: Tensor) -> None:
         """P-Net: the cells of each level, with boxes, scores and offsets."""
         plan, cells, levels = b.plan, b.capacity.cells, len(b.plan)
         threshold = self.settings.thresholds[0]
-        least = max(threshold - _DOUBT[self.precision], 0.0)
+        least = threshold - _DOUBT[self.precision]
         half = self.precision == "fp16"
-        launch(
+        program.add(
             self._kernel("pyramid", "pyramid", output="float16" if half else "float32"),
             (plan.pyramid_blocks, n),
             256,
             *(*planes, b.levels, levels, b.windows, True, b.canvas, b.exact if half else None),
         )
         if half:
-            logit = math.log(least / (1 - least)) if 0 < least < 1 else math.copysign(1e30, least - 0.5)
-            launch(
+            program.add(
                 self._kernel("scan", "scan"),
                 (plan.scan_blocks, n),
                 256,
-                *(b.canvas, b.levels, levels, self._scan_weights, logit, cells, b.cell_tie, b.cell_count),
+                *(b.canvas, b.levels, levels, self._scan_weights, _logit(least), cells, b.cell_tie, b.cell_count),
                 shared_memory=_SCAN_MEMORY,
             )
         else:
-            self._scan_float32(launch, b, n, least)
-        launch(
+            program.call(lambda: self._scan_float32(b, n, least))
+        program.add(
             self._kernel("cells", "cells"),
             (4, n * levels),
             256,
@@ -487,12 +515,12 @@ class CudaMTCNN:
             shared_memory=_CELLS_MEMORY,
         )
 
-    def _scan_float32(self, launch: Launcher, b: Buffers, n: int, least: float) -> None:
+    def _scan_float32(self, b: Buffers, n: int, least: float) -> None:
         for number, image in enumerate(self.levels(b, n)):
             with exact_float32():  # cuDNN would round to TF32
                 _, probability = self._scan_net(image.contiguous(memory_format=torch.channels_last))
             face = probability[:, 1].contiguous()
-            launch(
+            self._launch(
                 self._kernel("candidates", "candidates"),
                 (min(-(-face.numel() // 256), 4096),),
                 256,

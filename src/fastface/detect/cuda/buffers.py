@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastface.detect.cuda.plan import LEVEL, PyramidPlan, plan_pyramid
 from fastface.errors import GPUError
+from fastface.gpu.kernels import Program
 from fastface.settings import DetectorSettings
 from fastface.types import SIGNATURE_SIZE
 
@@ -33,6 +34,7 @@ class Fact:
     LEVELS, REFINE, DECIDE, FACES = 0, 1, 2, 3
     FAILED = 4  # and the three after it, of the same stages: 1, too many to sort; 2, too many kept
     CELLS_FULL = 8
+    CHOSEN = 9  # candidates of R-Net that its scan passed on
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ class Buffers:
         self.refine_kept, self.refine_frame = ints(n * c.refine), ints(n * c.refine)
         self.refine_start, self.refine_count = ints(n), ints(n)
         self.refine_box, self.refine_offsets = floats(n * c.refine, 4), floats(n * c.refine, 4)
+        self.refine_chosen = ints(n * c.refine)
         self.refine_features, self.refine_score = floats(n * c.refine, 576), floats(n * c.refine)
         self.decide_kept, self.decide_frame = ints(n * c.decide), ints(n * c.decide)
         self.decide_start, self.decide_count = ints(n), ints(n)
@@ -152,15 +155,17 @@ class Buffers:
 class Result:
     """Where a pass leaves its result: head, thumbnails and faces, in device memory and, after a copy, on the host."""
 
-    def __init__(self, n: int, thumbnail: int, capacity: Capacity, device: torch.device) -> None:
-        self.n, self.thumbnail, self.capacity = n, thumbnail, capacity
-        self.faces = n * capacity.faces
+    def __init__(self, buffers: Buffers, thumbnail: int, device: torch.device) -> None:
+        n = buffers.n
+        self.buffers, self.n, self.thumbnail, self.capacity = buffers, n, thumbnail, buffers.capacity
+        self.faces = n * buffers.capacity.faces
         self._records = -(-(4 * FACTS + n * thumbnail) // 16) * 16
         size = self._records + 4 * RECORD * self.faces
         self.device = torch.empty(size, dtype=torch.uint8, device=device)
         self.prefix = min(size, self._records + 4 * RECORD * FIRST_COPY * n)
         self.host = torch.empty(self.prefix, dtype=torch.uint8, pin_memory=True)
         self.event = torch.cuda.Event()
+        self.programs: dict[tuple[int, int, int], Program] = {}  # for these buffers and this result
 
     def facts(self) -> Tensor:
         """[16] int32, on the device."""

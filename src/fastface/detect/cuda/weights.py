@@ -1,4 +1,4 @@
-"""MTCNN's weights as the kernels in csrc/cuda hold them: each function packs the struct of the kernel it is named after."""
+"""MTCNN's weights as the kernels in csrc/cuda hold them: each function packs a kernel's struct."""
 
 from __future__ import annotations
 
@@ -61,6 +61,34 @@ def scan_weights(net: Any) -> Array:
     )
 
 
+def rscan_weights(net: Any) -> Array:
+    """RScanWeights of rscan.cu, from facenet-pytorch's RNet: bytes."""
+    w1, w2, w3 = (_array(c.weight) for c in (net.conv1, net.conv2, net.conv3))
+    first = np.zeros((3, 4, 4, 32), np.float32)  # [ky][pixel][colour][channel]
+    first[:, :3, :3, :28] = w1.transpose(2, 3, 1, 0)
+    second = np.zeros((9, 32, 48), np.float32)
+    second[:, :28] = w2.transpose(2, 3, 1, 0).reshape(9, 28, 48)
+    third = w3.transpose(2, 3, 1, 0).reshape(4, 48, 64)
+    # facenet-pytorch flattens in the order (column, row, channel), the kernel in (row, column, channel).
+    dense = _array(net.dense4.weight).reshape(128, 3, 3, 64).transpose(2, 1, 3, 0).reshape(576, 128)
+    wide = [np.zeros(32, np.float32), np.zeros(32, np.float32)]
+    for padded, part in zip(wide, _biases(net, (1,)), strict=True):
+        padded[:28] = part
+    head, bias = _array(net.dense5_1.weight), _array(net.dense5_1.bias)
+    return _bytes(
+        fragment(first.reshape(3, 16, 4, 8).transpose(0, 2, 1, 3)),
+        fragment(second.reshape(9, 2, 16, 6, 8).transpose(0, 1, 3, 2, 4)),
+        fragment(third.reshape(4, 3, 16, 8, 8).transpose(0, 1, 3, 2, 4)),
+        fragment(dense.reshape(36, 16, 16, 8).transpose(0, 2, 1, 3)),
+        *wide,
+        *_biases(net, (2, 3)),
+        _array(net.dense4.bias),
+        _array(net.prelu4.weight),
+        head[1] - head[0],
+        np.array([bias[1] - bias[0], 0, 0, 0], np.float32),
+    )
+
+
 def _biases(net: Any, layers: tuple[int, ...]) -> list[Array]:
     """Bias and slope of convolutions by turns."""
     return [_array(t) for i in layers for t in (getattr(net, f"conv{i}").bias, getattr(net, f"prelu{i}").weight)]
@@ -90,7 +118,7 @@ def cell_weights(net: Any) -> Array:
 
 
 def conv_weights(net: Any, layers: tuple[int, ...]) -> Array:
-    """RNetWeights of rnet.cu or ONetWeights of onet.cu, from facenet-pytorch's RNet (1, 2, 3) or ONet (1, 2, 3, 4): bytes."""
+    """RNetWeights of rnet.cu (layers 1, 2, 3) or ONetWeights of onet.cu (1, 2, 3, 4), from facenet-pytorch's: bytes."""
     return _bytes(*(_by_input(getattr(net, f"conv{i}")) for i in layers), *_biases(net, layers))
 
 
