@@ -24,7 +24,7 @@ __device__ __forceinline__ float leaky(float x, float slope) { return x > 0.0f ?
 // Group frame * levels + level holds count[group] cells, tie[group * capacity + i] = level << 26 | cell. Of each: box in
 // whole pixels as facenet-pytorch computes it, score (0 under the threshold) and offsets. full is set to 1 where a group
 // has more cells than its capacity. grid.y is the group.
-extern "C" __global__ void __launch_bounds__(256) cells(const unsigned char* data, int plane_height, int pitch,
+extern "C" __global__ void __launch_bounds__(256) cells(const uint4* data, int frame_height, int groups,
                                                         const float* exact, const Level* levels, int level_count,
                                                         const unsigned int* windows, const CellWeights* weights,
                                                         float threshold, int capacity, const unsigned int* tie,
@@ -34,7 +34,7 @@ extern "C" __global__ void __launch_bounds__(256) cells(const unsigned char* dat
   const int group = blockIdx.y, frame = group / level_count, items = min(count[group], capacity);
   if (blockIdx.x == 0 && threadIdx.x == 0 && count[group] > capacity) *full = 1;
   if (static_cast<int>(blockIdx.x) * kWarps >= items) return;
-  const Planes planes{data, plane_height, pitch};
+  const Quads quads{data, frame_height, groups};
   const Level level = levels[group % level_count];
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   CellMemory& memory = reinterpret_cast<CellMemory*>(shared + sizeof(CellWeights) / sizeof(float))[warp];
@@ -57,7 +57,7 @@ extern "C" __global__ void __launch_bounds__(256) cells(const unsigned char* dat
         } else {
           const unsigned int xs = windows[level.x_windows + x], ys = windows[level.y_windows + y];
           unsigned int sum[3];
-          window_sum(planes, frame, xs, ys, 0, 1, 0, 1, sum);
+          window_sum(quads, frame, xs, ys, 0, 1, sum);
           window_mean(xs, ys, sum, value);
           for (int c = 0; c < 3; ++c) value[c] = mtcnn_scale(value[c]);
         }

@@ -92,4 +92,27 @@ extern "C" __global__ void record_faces(const SAMPLE* data, const FrameGeometry*
   }
 }
 
+// The same by frame, for other programs: count [n], box [n, most, 4], score [n, most], landmarks [n, most, 5, 2], zeros
+// beyond the count. *overflow becomes 1 if a frame has more than `most` faces, or if one of facts [first, last) (what did not
+// fit in the stages before) is set. One block a frame.
+extern "C" __global__ void faces_by_frame(const int* kept, const int* start, const int* found, const int* facts, int first,
+                                          int last, const float* box, const float* score, const float* landmarks, int most,
+                                          int* count_out, float* box_out, float* score_out, float* landmarks_out,
+                                          int* overflow) {
+  const int frame = blockIdx.x, n = found[frame];
+  if (threadIdx.x == 0) {
+    count_out[frame] = n;
+    bool failed = n > most;
+    for (int i = first; i < last; ++i) failed |= facts[i] != 0;
+    if (failed) *overflow = 1;
+  }
+  for (int i = threadIdx.x; i < most; i += blockDim.x) {
+    const long long at = static_cast<long long>(frame) * most + i;
+    const int item = i < n ? kept[start[frame] + i] : -1;
+    for (int c = 0; c < 4; ++c) box_out[4 * at + c] = item < 0 ? 0.0f : box[4ll * item + c];
+    score_out[at] = item < 0 ? 0.0f : score[item];
+    for (int c = 0; c < 10; ++c) landmarks_out[10 * at + c] = item < 0 ? 0.0f : landmarks[10ll * item + c];
+  }
+}
+
 }  // namespace fastface

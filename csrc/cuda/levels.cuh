@@ -1,4 +1,4 @@
-// The image pyramid: where its levels lie, and means over windows of the planes that it is made of.
+// The image pyramid: where its levels lie, and means over windows of the pixels that it is made of.
 #pragma once
 
 #include "common/area.h"
@@ -15,16 +15,17 @@ struct Level {
   int x_windows, y_windows;  // where the windows of columns and rows begin in the table
   int pyramid_block;       // the first block that computes this level
   int scan_block, scan_columns;  // the first block of the scan, and its tiles in a row
-  int wide;                // 1: windows are large, a warp computes a pixel
+  int wide;                // 1: windows are large, 8 threads share one
   float scale;             // of the level
 };
 
-// Planar RGB, one byte a sample: frame f, channel c, row y begins at data + ((f * 3 + c) * height + y) * pitch.
-struct Planes {
-  const unsigned char* data;
-  int height, pitch;  // rows; bytes of a row, a multiple of 4
-  __device__ __forceinline__ const unsigned int* row(int frame, int channel, int y) const {
-    return reinterpret_cast<const unsigned int*>(data + (static_cast<long long>(frame * 3 + channel) * height + y) * pitch);
+// RGB of one byte a sample in groups of four pixels of a row: 4 R, 4 G, 4 B, and 4 bytes that are not used, so that one load and
+// three dot products add four pixels. Row y of frame f begins at group (f * height + y) * groups.
+struct Quads {
+  const uint4* data;
+  int height, groups;
+  __device__ __forceinline__ const uint4* row(int frame, int y) const {
+    return data + (static_cast<long long>(frame) * height + y) * groups;
   }
 };
 
@@ -32,26 +33,30 @@ struct Planes {
 __device__ __forceinline__ int window_begin(unsigned int window) { return static_cast<int>(window & 0xffffu); }
 __device__ __forceinline__ int window_end(unsigned int window) { return static_cast<int>(window >> 16); }
 
-// Sums of R, G and B over a window, four samples at a time; this lane takes rows `lane_y` of `lanes_y` and words `lane_x` of
-// `lanes_x`.
-__device__ __forceinline__ void window_sum(const Planes& planes, int frame, unsigned int xs, unsigned int ys, int lane_x,
-                                           int lanes_x, int lane_y, int lanes_y, unsigned int* sum) {
+__device__ __forceinline__ void add_quad(const uint4& quad, unsigned int mask, unsigned int* sum) {
+  sum[0] = __dp4a(quad.x, mask, sum[0]);
+  sum[1] = __dp4a(quad.y, mask, sum[1]);
+  sum[2] = __dp4a(quad.z, mask, sum[2]);
+}
+
+// Sums of R, G and B over a window; this lane takes every `lanes`-th row from `lane` on.
+__device__ __forceinline__ void window_sum(const Quads& quads, int frame, unsigned int xs, unsigned int ys, int lane,
+                                           int lanes, unsigned int* sum) {
   const int x1 = window_begin(xs), x2 = window_end(xs) - 1;
   const int first = x1 >> 2, last = x2 >> 2;
-  const unsigned int mask_first = 0x01010101u << (8 * (x1 & 3)), mask_last = 0x01010101u >> (8 * (3 - (x2 & 3)));
+  unsigned int mask_first = 0x01010101u << (8 * (x1 & 3)), mask_last = 0x01010101u >> (8 * (3 - (x2 & 3)));
+  if (first == last) {
+    mask_first &= mask_last;
+    mask_last = 0;
+  }
   sum[0] = sum[1] = sum[2] = 0;
-  for (int y = window_begin(ys) + lane_y; y < window_end(ys); y += lanes_y) {
-    const unsigned int* r = planes.row(frame, 0, y);
-    const unsigned int* g = planes.row(frame, 1, y);
-    const unsigned int* b = planes.row(frame, 2, y);
-    for (int w = first + lane_x; w <= last; w += lanes_x) {
-      unsigned int mask = 0x01010101u;
-      if (w == first) mask &= mask_first;
-      if (w == last) mask &= mask_last;
-      sum[0] = __dp4a(r[w], mask, sum[0]);
-      sum[1] = __dp4a(g[w], mask, sum[1]);
-      sum[2] = __dp4a(b[w], mask, sum[2]);
-    }
+  const int rows = window_end(ys) - window_begin(ys);
+  const uint4* p = quads.row(frame, window_begin(ys) + lane) + first;
+  for (int y = lane; y < rows; y += lanes) {
+    add_quad(p[0], mask_first, sum);
+    for (int w = 1; w < last - first; ++w) add_quad(p[w], 0x01010101u, sum);
+    add_quad(p[last - first], mask_last, sum);
+    p += static_cast<long long>(lanes) * quads.groups;
   }
 }
 
@@ -61,13 +66,12 @@ __device__ __forceinline__ void window_mean(unsigned int xs, unsigned int ys, co
   for (int c = 0; c < 3; ++c) mean[c] = __fdiv_rn(static_cast<float>(sum[c]), area);
 }
 
-// All lanes of a warp receive the sums over a window that they share.
-__device__ __forceinline__ void warp_window_sum(const Planes& planes, int frame, unsigned int xs, unsigned int ys,
+// All 8 lanes of a team receive the sums over a window that they share; whole warps must call this.
+__device__ __forceinline__ void team_window_sum(const Quads& quads, int frame, unsigned int xs, unsigned int ys,
                                                 unsigned int* sum) {
-  const int lane = threadIdx.x & 31;
-  window_sum(planes, frame, xs, ys, lane & 7, 8, lane >> 3, 4, sum);
+  window_sum(quads, frame, xs, ys, threadIdx.x & 7, 8, sum);
   for (int c = 0; c < 3; ++c)
-    for (int step = 16; step > 0; step /= 2) sum[c] += __shfl_xor_sync(0xffffffffu, sum[c], step);
+    for (int step = 4; step > 0; step /= 2) sum[c] += __shfl_xor_sync(0xffffffffu, sum[c], step);
 }
 
 }  // namespace fastface

@@ -77,15 +77,41 @@ extern "C" __global__ void nms(const float* box, const float* score, const unsig
     __syncthreads();
   }
 
+  // 32 at a time: one warp finds which of them are kept, then all threads let those suppress what comes later.
+  __shared__ unsigned int kept_bits;
+  __shared__ float4 chunk[32];
   int found = 0;
-  for (int i = 0; i < live; ++i) {
-    if (gone[i]) continue;  // the same for all threads: nobody writes to it between the barriers
-    const float4 a = boxes_in_shared ? boxes[i] : reinterpret_cast<const float4*>(box)[item[i]];
-    ++found;
-    for (int j = i + 1 + threadIdx.x; j < live; j += blockDim.x) {
+  for (int begin = 0; begin < live; begin += 32) {
+    if (threadIdx.x < 32) {
+      const int lane = threadIdx.x, i = begin + lane;
+      float4 mine = {};
+      if (i < live) mine = boxes_in_shared ? boxes[i] : reinterpret_cast<const float4*>(box)[item[i]];
+      chunk[lane] = mine;
+      __syncwarp();
+      unsigned int left = __ballot_sync(0xffffffffu, i < live && !gone[i]), bits = 0;
+      while (left) {
+        const int k = __ffs(left) - 1;
+        bits |= 1u << k;
+        const float4 a = chunk[k];
+        const bool goes = lane > k && (minimum ? overlap_min(&a.x, &mine.x) : iou(&a.x, &mine.x)) > threshold;
+        left &= ~(__ballot_sync(0xffffffffu, goes) | 1u << k);
+      }
+      if (i < live) gone[i] = !(bits >> lane & 1);
+      if (lane == 0) kept_bits = bits;
+    }
+    __syncthreads();
+    const unsigned int bits = kept_bits;
+    found += __popc(bits);
+    for (int j = begin + 32 + threadIdx.x; j < live; j += blockDim.x) {
       if (gone[j]) continue;
       const float4 b = boxes_in_shared ? boxes[j] : reinterpret_cast<const float4*>(box)[item[j]];
-      if ((minimum ? overlap_min(&a.x, &b.x) : iou(&a.x, &b.x)) > threshold) gone[j] = 1;
+      for (unsigned int left = bits; left; left &= left - 1) {
+        const float4 a = chunk[__ffs(left) - 1];
+        if ((minimum ? overlap_min(&a.x, &b.x) : iou(&a.x, &b.x)) > threshold) {
+          gone[j] = 1;
+          break;
+        }
+      }
     }
     __syncthreads();
   }

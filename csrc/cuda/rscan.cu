@@ -47,7 +47,7 @@ __device__ __forceinline__ unsigned int pool3(const unsigned char* in, int row, 
 // logit of a face (over that of none) reaches `least` are appended to chosen [capacity], *chosen_count of them. Where more
 // were kept than the capacity, nothing is done: the pass runs again with more.
 extern "C" __global__ void __launch_bounds__(kThreads, 2)
-    rscan(const unsigned char* data, int height, int width, int pitch, const int* kept, const int* kept_frame,
+    rscan(const uint4* data, int height, int width, int groups, const int* kept, const int* kept_frame,
           const int* total, int capacity, const float* box, const float* offsets, const RScanWeights* w, float least,
           float* box_out, float* score, int* chosen, int* chosen_count) {
   extern __shared__ __align__(16) unsigned char shared[];
@@ -57,7 +57,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
   unsigned char* const small = shared + kSmall;
   unsigned char* const features = shared + kFeatures;
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
-  const Planes planes{data, height, pitch};
+  const Quads quads{data, height, groups};
   const int count = *total <= capacity ? *total : 0;
 
   // What is never written must be finite, for it meets weights of zero.
@@ -91,7 +91,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
           const unsigned int xs = (rect[0] + area_begin(ox, rw, 24)) | (rect[0] + area_end(ox, rw, 24)) << 16;
           const unsigned int ys = (rect[1] + area_begin(oy, rh, 24)) | (rect[1] + area_end(oy, rh, 24)) << 16;
           unsigned int sum[3];
-          window_sum(planes, frame, xs, ys, 0, 1, 0, 1, sum);
+          window_sum(quads, frame, xs, ys, 0, 1, sum);
           window_mean(xs, ys, sum, mean);
         }
         uint2 packed;

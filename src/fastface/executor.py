@@ -15,12 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastface.errors import GPUError, InputValidationError
+from fastface.given import face_boxes, host_array, rgb_frames
 from fastface.models.registry import EmbedderSpec
 from fastface.settings import Settings
-from fastface.types import Detections, FrameBatch
+from fastface.types import Detections, FrameBatch, FrameFaces
 
 SIGNATURE_SHAPE = (18, 32)
 """Rows and columns of the thumbnail that shot detection looks at."""
+
+
+MAX_FACES = 64
+"""Faces of a frame that :meth:`Executor.detect_frames` leaves room for on a GPU, unless it is told."""
 
 
 class Vectors(Protocol):
@@ -64,6 +69,24 @@ class Executor(Protocol):
 
     def size(self, batch: Any) -> tuple[int, int]:
         """Width and height as displayed."""
+
+    def given(
+        self, frames: Any, index: NDArray[np.int64], time: NDArray[np.float64], matrix: str | None, full_range: bool
+    ) -> Any:
+        """A batch of frames that the user decoded; see :meth:`fastface.Pipeline.process_frames`."""
+
+    def detect_frames(
+        self, frames: Any, *, stream: Any, max_faces: int | None, matrix: str | None, full_range: bool
+    ) -> FrameFaces:
+        """See :meth:`fastface.Pipeline.detect`."""
+
+    def embed_frames(
+        self, frames: Any, boxes: Any, rows: Any, *, stream: Any, matrix: str | None, full_range: bool
+    ) -> Any:
+        """See :meth:`fastface.Pipeline.embed`."""
+
+    def memory(self) -> int | None:
+        """Bytes of device memory in use now beyond what was when the executor was made; None on the CPU."""
 
     def release(self, batch: Any) -> None:
         """The batch is done with; its memory may be used again."""
@@ -132,6 +155,55 @@ class CpuExecutor:
 
     def size(self, batch: FrameBatch) -> tuple[int, int]:
         return batch.width, batch.height
+
+    def given(
+        self, frames: Any, index: NDArray[np.int64], time: NDArray[np.float64], matrix: str | None, full_range: bool
+    ) -> FrameBatch:
+        pixels = rgb_frames(frames, matrix, full_range)
+        if len(pixels) != len(index):
+            raise InputValidationError(f"there are {len(index)} times for {len(pixels)} frames")
+        return FrameBatch(index, time, pixels)
+
+    def detect_frames(
+        self, frames: Any, *, stream: Any, max_faces: int | None, matrix: str | None, full_range: bool
+    ) -> FrameFaces:
+        self._no_stream(stream)
+        pixels = rgb_frames(frames, matrix, full_range)
+        found = self._detector.detect(pixels) if len(pixels) else Detections.empty()
+        count = np.bincount(found.row, minlength=len(pixels)).astype(np.int32)
+        places = int(count.max(initial=0))
+        place = np.arange(len(found)) - (np.cumsum(count) - count)[found.row]
+        out = FrameFaces(
+            count,
+            np.zeros((len(pixels), places, 4), np.float32),
+            np.zeros((len(pixels), places), np.float32),
+            np.zeros((len(pixels), places, 5, 2), np.float32),
+            np.zeros(1, np.int32),
+        )
+        for column, values in ((out.box, found.box), (out.score, found.score), (out.landmarks, found.landmarks)):
+            column[found.row, place] = values
+        return out
+
+    def embed_frames(
+        self, frames: Any, boxes: Any, rows: Any, *, stream: Any, matrix: str | None, full_range: bool
+    ) -> NDArray[np.float32]:
+        self._no_stream(stream)
+        pixels, box = rgb_frames(frames, matrix, full_range), host_array(boxes, "boxes")
+        row = None if rows is None else host_array(rows, "rows")
+        shape, box, row = face_boxes(box, row, len(pixels))
+        batch = FrameBatch(np.arange(len(pixels)), np.zeros(len(pixels)), pixels)
+        if not len(row):
+            return np.zeros((*shape, self.spec.dim), np.float32)
+        vectors = self.embed(self.crop(batch, row, box)).result()
+        return vectors.reshape(*shape, self.spec.dim)
+
+    @staticmethod
+    def _no_stream(stream: Any) -> None:
+        if stream is not None:
+            raise InputValidationError("stream is given, but the pipeline runs on the CPU")
+
+    def memory(self) -> None:
+        return None
 
     def release(self, batch: FrameBatch) -> None:
         """Nothing to do: the memory is the batch's own."""

@@ -6,8 +6,8 @@ import contextlib
 import logging
 import os
 import time as clock
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastface.decode import Ahead
 from fastface.decode.device import Unsupported
+from fastface.decode.probe import DecodeStats
 from fastface.embed.quality import face_quality, legibility
 from fastface.embed.sampler import BestFaces, TrackEmbedder
 from fastface.errors import InputValidationError
@@ -25,7 +26,7 @@ from fastface.settings import DetectorSettings, Device, EmbedMode, Precision, Se
 from fastface.timeline import Timeline
 from fastface.timeline.build import build_timeline
 from fastface.track import FaceTracker
-from fastface.types import Detections, Faces
+from fastface.types import Detections, Faces, FrameFaces, VideoInfo
 from fastface.version import __version__
 
 _log = logging.getLogger("fastface")
@@ -137,11 +138,7 @@ class Pipeline:
             GalleryError: the gallery cannot be used, or was made with another model.
         """
         begin = clock.perf_counter()
-        executor, settings = self.executor, self.settings
-        if gallery is not None and not isinstance(gallery, Gallery):
-            gallery = self.gallery(gallery)
-        if gallery is not None:
-            gallery.check_model(executor.spec.name)
+        gallery = self._known(gallery)
         warnings = [*self._warnings, *(gallery.warnings if gallery else ())]
         try:
             run, decoder = self._run(path, progress)
@@ -150,6 +147,132 @@ class Pipeline:
             _log.warning("%s: %s", os.fspath(path), sentence)
             warnings.append(sentence)
             run, decoder = self._run(path, progress, fallback=True)
+        return self._timeline(run, decoder, gallery, warnings, begin)
+
+    def process_frames(
+        self,
+        batches: Iterable[tuple[Any, Sequence[float]]],
+        *,
+        matrix: str | None = None,
+        full_range: bool = False,
+        gallery: Gallery | str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+        name: str = "frames",
+    ) -> Timeline:
+        """Find out who is on screen in frames that another library decoded.
+
+        A batch may be overwritten as soon as the next is asked for.
+
+        Args:
+            batches: of frames, as :meth:`detect` takes them, all of one size, and for each frame its time in seconds,
+                ascending over all batches.
+            matrix, full_range: see :meth:`detect`.
+            gallery, progress: see :meth:`process`.
+            name: stands in the result in place of a path.
+
+        Raises:
+            InputValidationError: frames or times are not as they must be, or there is not one frame.
+            GalleryError: see :meth:`process`.
+        """
+        begin = clock.perf_counter()
+        executor, settings = self.executor, self.settings
+        gallery = self._known(gallery)
+        source = _Given(name)
+        run: _Run | None = None
+        memory = None
+        for frames, times in batches:
+            time = np.asarray(times, np.float64).reshape(-1)
+            index = np.arange(len(time), dtype=np.int64) + source.stats.frames
+            batch = executor.given(frames, index, time, matrix, full_range)
+            source.add(time, *executor.size(batch))
+            if run is None:
+                step = float(np.diff(time).mean()) if len(time) > 1 else 1 / 25
+                run = _Run(executor, replace(settings, every=1), step)
+            for done, found, signatures in executor.ahead([batch] if len(batch) else []):
+                run.add(done, found, signatures)
+            executor.release(batch)
+            memory = max(memory or 0, executor.memory() or 0)
+            if progress is not None:
+                progress(source.stats.frames, None)
+        if run is None or not source.stats.frames:
+            raise InputValidationError("there is not one frame")
+        run.finish()
+        run.memory = memory
+        return self._timeline(run, source, gallery, [*self._warnings, *(gallery.warnings if gallery else ())], begin)
+
+    def detect(
+        self,
+        frames: Any,
+        *,
+        stream: Any = None,
+        max_faces: int | None = None,
+        matrix: str | None = None,
+        full_range: bool = False,
+    ) -> FrameFaces:
+        """Find the faces of frames that another library decoded.
+
+        Without `stream`, the result is there when this returns. With one (on a GPU), everything is queued on it,
+        nothing waits, and the caller synchronises; then, if `overflow` of the result is not 0, something did not fit,
+        and the call is to be made again without a stream, which makes room.
+
+        Args:
+            frames: RGB [N, H, W, 3] or NV12 [N, H * 3 / 2, W], uint8, contiguous, where the pipeline runs: anything
+                with `__dlpack__` or `__cuda_array_interface__`; nothing is copied. With a stream, they must stay as
+                they are until it has come that far.
+            stream: a CUDA stream of torch or CuPy, anything with `__cuda_stream__`, or its address.
+            max_faces: places a frame in the result; with a stream 64 unless given, without one as many as are found.
+            matrix: of NV12: "bt601", "bt709" or "bt2020"; None: bt709 from 720 lines on, else bt601.
+            full_range: of NV12: Y covers [0, 255], not [16, 235].
+
+        Raises:
+            InputValidationError: frames are not as they must be.
+            GPUMemoryError: there is no room for one frame.
+        """
+        if max_faces is not None and max_faces < 1:
+            raise InputValidationError(f"max_faces is {max_faces}, must be at least 1")
+        return self.executor.detect_frames(
+            frames, stream=stream, max_faces=max_faces, matrix=matrix, full_range=full_range
+        )
+
+    def embed(
+        self,
+        frames: Any,
+        boxes: Any,
+        *,
+        rows: Any = None,
+        stream: Any = None,
+        matrix: str | None = None,
+        full_range: bool = False,
+    ) -> Any:
+        """Embed faces of frames that another library decoded.
+
+        Args:
+            frames, stream, matrix, full_range: see :meth:`detect`, and there for who synchronises.
+            boxes: [N, K, 4] floating point, xyxy in pixels, K of each frame (such as `detect` gives; those beyond a
+                frame's count give vectors that mean nothing), or [M, 4] with `rows`.
+            rows: [M] whole numbers, which frame each box is of.
+
+        Returns:
+            [N, K, D] or [M, D] float32 unit vectors, where the frames are.
+
+        Raises:
+            InputValidationError: frames, boxes or rows are not as they must be.
+        """
+        return self.executor.embed_frames(frames, boxes, rows, stream=stream, matrix=matrix, full_range=full_range)
+
+    def _known(self, gallery: Gallery | str | os.PathLike[str] | None) -> Gallery | None:
+        """The gallery, made of a folder if it is one, and of this pipeline's model."""
+        if gallery is not None and not isinstance(gallery, Gallery):
+            gallery = self.gallery(gallery)
+        if gallery is not None:
+            gallery.check_model(self.executor.spec.name)
+        return gallery
+
+    def _timeline(
+        self, run: _Run, decoder: Any, gallery: Gallery | None, warnings: list[str], begin: float
+    ) -> Timeline:
+        """Who the tracks are, and the result."""
+        executor, settings = self.executor, run.settings
         info, stats, interval = decoder.info, decoder.stats, run.interval
         found = run.faces()
         faces, certain = _credible(found, run.tracker.overlaps(), settings.min_track_score, interval)
@@ -183,6 +306,7 @@ class Pipeline:
                 "linkage_threshold": linkage,
                 "similarity_threshold": similarity,
             },
+            "gpu_memory_peak": run.memory,
             "faces_dismissed": len(found) - len(faces),
             "frames_decoded": stats.frames,
             "frames_skipped": stats.skipped,
@@ -209,6 +333,7 @@ class Pipeline:
                 for batch, found, signatures in executor.ahead(batches):
                     run.add(batch, found, signatures)
                     executor.release(batch)
+                    run.look_at_memory()
                     if progress is not None and len(batch):
                         done = min(int(batch.index[-1]) + settings.every, decoder.stats.frames)
                         progress(done, decoder.info.frame_count)
@@ -216,15 +341,62 @@ class Pipeline:
         return run, decoder
 
 
+class _Given:
+    """Stands in for a decoder where the user decodes: what it was given."""
+
+    name = "given"
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.stats = DecodeStats()
+        self._size: tuple[int, int] | None = None
+
+    def add(self, time: NDArray[np.float64], width: int, height: int) -> None:
+        """Frames of these times.
+
+        Raises:
+            InputValidationError: they do not ascend, or the size is another than before.
+        """
+        times = self.stats.times
+        if self._size not in (None, (width, height)):
+            raise InputValidationError(f"frames are {width} x {height}, must be {self._size} as those before")
+        if not np.isfinite(time).all() or (np.diff([*times[-1:], *time]) <= 0).any():
+            raise InputValidationError(f"times must be finite and ascend, but {[*times[-1:], *time][:9]} ... do not")
+        self._size = (width, height)
+        times += time.tolist()
+        self.stats.frames += len(time)
+        step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1 / 25
+        self.stats.end = times[-1] + step if times else 0.0
+
+    @property
+    def info(self) -> VideoInfo:
+        width, height = self._size or (0, 0)
+        times = self.stats.times
+        rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else None
+        return VideoInfo(
+            path=self._name, width=width, height=height, rotation=0, codec="given", duration=self.stats.end,
+            frame_count=len(times), average_rate=rate, pixel_format="given", matrix="given", full_range=True,
+        )  # fmt: skip
+
+
 class _Run:
     """What grows while one video goes through."""
 
     def __init__(self, executor: Executor, settings: Settings, interval: float) -> None:
-        self._executor, self._settings, self.interval = executor, settings, interval
+        self._executor, self.settings, self.interval = executor, settings, interval
         self.tracker = FaceTracker(interval)
         self.embedder = TrackEmbedder(executor.embed, executor.spec.dim, executor.embed_at)
         self._best = BestFaces(settings.faces_per_track)
         self._parts: list[Faces] = []
+        self._batches = 0
+        self.memory: int | None = None  # bytes of device memory, the most that was seen in use
+
+    def look_at_memory(self) -> None:
+        """Note how much device memory is in use, now and then: it costs a call to the driver."""
+        if self._batches % 8 == 0:
+            now = self._executor.memory()
+            self.memory = now if self.memory is None or now is None else max(self.memory, now)
+        self._batches += 1
 
     def add(self, batch: Any, found: Detections, signatures: NDArray[np.uint8]) -> None:
         """Track and sample one batch."""
@@ -246,7 +418,7 @@ class _Run:
 
     def _sample(self, batch: Any, found: Detections, track: NDArray[np.int64]) -> None:
         quality, legible = face_quality(found, *self._executor.size(batch)), legibility(found)
-        if self._settings.embed == "every":
+        if self.settings.embed == "every":
             crops = self._executor.crop(batch, found.row, found.box)
             for who, q, detail, crop in zip(track.tolist(), quality.tolist(), legible.tolist(), crops, strict=True):
                 self.embedder.add(who, q, detail, crop)

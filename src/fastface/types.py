@@ -103,6 +103,31 @@ class Detections:
 
 
 @dataclass(frozen=True)
+class FrameFaces:
+    """The faces of N frames, K places a frame, where the frames are: torch tensors on a GPU, NumPy arrays on the CPU.
+
+    Both export DLPack. Places beyond a frame's count are zero.
+
+    Attributes:
+        count: [N] int32, faces of each frame.
+        box: [N, K, 4] float32, xyxy in pixels; may reach beyond the image.
+        score: [N, K] float32 in [0, 1], the highest of a frame first.
+        landmarks: [N, K, 5, 2] float32, pixels: left eye, right eye, nose, left and right corner of the mouth.
+        overflow: [1] int32; not 0: something did not fit (only with a stream, see :meth:`fastface.Pipeline.detect`), so
+            that the other arrays are not the whole result.
+    """
+
+    count: Any
+    box: Any
+    score: Any
+    landmarks: Any
+    overflow: Any
+
+    def __len__(self) -> int:
+        return len(self.count)
+
+
+@dataclass(frozen=True)
 class Faces:
     """Every face of a video, one row each, ordered by frame; the columns of the result.
 

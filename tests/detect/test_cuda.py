@@ -29,10 +29,11 @@ def half(torch):
     return CudaMTCNN(DetectorSettings(), precision="fp16")
 
 
-def planes_of(torch, cascade, frames):
-    """Frames as planar RGB, which is what the pyramid reads: [N, H, W, 3] uint8."""
+def rgb_seen(torch, cascade, frames):
+    """Frames as the pyramid reads them: [N, H, W, 3] uint8."""
     buffers, _ = run(torch, cascade, frames)
-    return buffers.planes[: len(frames), :, :, : frames.width].permute(0, 2, 3, 1).cpu().numpy()
+    quads = buffers.quads[: len(frames)].view(len(frames), frames.height, -1, 4, 4).transpose(3, 4).flatten(2, 3)
+    return quads[:, :, : frames.width, :3].cpu().numpy()
 
 
 def picture(rng: np.random.Generator, n: int, height: int, width: int) -> np.ndarray:
@@ -224,7 +225,7 @@ def test_nv12_is_converted_and_rotated(torch, cascade, matrix, full, rotation):
     frames = DeviceFrames.from_nv12(torch.from_numpy(samples).cuda(), width, height, matrix=matrix, full_range=full,
                                     rotation=rotation)  # fmt: skip
     shown = np.rot90(rgb_of(samples, width, height, matrix, full), -rotation // 90, axes=(1, 2))
-    same = planes_of(torch, cascade, frames)
+    same = rgb_seen(torch, cascade, frames)
     # Three products are rounded down, and their factors to 1 / 8192.
     assert np.abs(same - shown).max() <= 3.1
     # Against the CPU's conversion there is no difference at all.
@@ -245,7 +246,7 @@ def test_p016_equals_nv12(torch, cascade):
     eight = DeviceFrames.from_nv12(torch.from_numpy(samples).cuda(), 60, 40, matrix="bt709", full_range=False)
     sixteen = DeviceFrames.from_nv12(wide, 60, 40, matrix="bt709", full_range=False)
     assert sixteen.depth == 16
-    np.testing.assert_array_equal(planes_of(torch, cascade, eight), planes_of(torch, cascade, sixteen))
+    np.testing.assert_array_equal(rgb_seen(torch, cascade, eight), rgb_seen(torch, cascade, sixteen))
 
 
 def test_crops_equal_twins(torch, cascade):

@@ -39,6 +39,9 @@ _TABLES = {
     "bt2020": (110013, 140363, 12277, 42626),
 }
 
+MATRICES = tuple(_TABLES)
+"""The names of the matrices."""
+
 COEFFICIENTS = ("y_offset", "y_gain", "r_v", "g_u", "g_v", "b_u", "center", "shift")
 """The fields of YuvToRgb (csrc/common/color.h), in order."""
 

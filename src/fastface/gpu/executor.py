@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from fastface.decode import LibavDecoder
 from fastface.detect.cuda import CudaMTCNN, Pending
 from fastface.embed.crops import CROP_SIZE, crop_rects
-from fastface.executor import SIGNATURE_SHAPE
+from fastface.errors import InputValidationError
+from fastface.executor import MAX_FACES, SIGNATURE_SHAPE
 from fastface.gpu.crops import Crop, CropStore
 from fastface.gpu.embedder import SIZES, CudaEmbedder, Vectors
 from fastface.gpu.frames import DeviceFrames
+from fastface.gpu.interop import GivenBatch, as_frames, as_tensor, crop_rects_on_device, face_boxes, ordered_on
 from fastface.models.registry import EmbedderSpec
 from fastface.settings import Settings
-from fastface.types import Detections, FrameBatch
+from fastface.types import Detections, FrameBatch, FrameFaces
 
 _AHEAD = 2  # batches whose detection is queued
 _HOLD = _AHEAD + 3  # batches that the decoder lends: those, one being tracked, and what waits on the way
@@ -41,6 +43,7 @@ class CudaExecutor:
     embed_at = SIZES[0]
 
     def __init__(self, settings: Settings, spec: EmbedderSpec, device: int = 0) -> None:
+        self._free_before = torch.cuda.mem_get_info(device)[0]
         self.spec = spec
         self._settings, self._index = settings, device
         self._torch_device = torch.device("cuda", device)
@@ -64,6 +67,8 @@ class CudaExecutor:
     def _frames(self, batch: Any) -> DeviceFrames:
         """The batch as our kernels read it, once the current stream gets there."""
         stream = torch.cuda.current_stream(self._torch_device)
+        if isinstance(batch, GivenBatch):
+            return batch.frames
         if isinstance(batch, FrameBatch):  # decoded by libav
             if id(batch) not in self._frames_of:
                 self._frames_of[id(batch)] = DeviceFrames.from_rgb(
@@ -97,6 +102,8 @@ class CudaExecutor:
             return self._detector.submit(self._frames(batch), thumbnail=SIGNATURE_SHAPE)
 
     def size(self, batch: Any) -> tuple[int, int]:
+        if isinstance(batch, GivenBatch):
+            return batch.frames.width, batch.frames.height
         if isinstance(batch, FrameBatch) or batch.rotation in (0, 180):
             return batch.width, batch.height
         return batch.height, batch.width
@@ -123,7 +130,51 @@ class CudaExecutor:
         with torch.cuda.stream(self._embedding):
             return self._embedder.later(self._crops.pixels, self._crops.places(crops))
 
+    def given(
+        self, frames: Any, index: NDArray[np.int64], time: NDArray[np.float64], matrix: str | None, full_range: bool
+    ) -> GivenBatch:
+        self._detecting.wait_stream(torch.cuda.current_stream(self._torch_device))
+        with torch.cuda.stream(self._detecting):
+            device_frames = as_frames(frames, self._torch_device, matrix=matrix, full_range=full_range)
+        if len(device_frames) != len(index):
+            raise InputValidationError(f"there are {len(index)} times for {len(device_frames)} frames")
+        return GivenBatch(index, time, device_frames)
+
+    def detect_frames(
+        self, frames: Any, *, stream: Any, max_faces: int | None, matrix: str | None, full_range: bool
+    ) -> FrameFaces:
+        most = max_faces or MAX_FACES
+        while True:
+            with ordered_on(self._detecting, stream, self._torch_device):
+                device_frames = as_frames(frames, self._torch_device, matrix=matrix, full_range=full_range)
+                found, facts = self._detector.by_frame(device_frames, most)
+            if stream is not None or not int(found.overflow):
+                return found
+            if not self._detector.grow(facts):
+                most = int(found.count.max())  # the caller's own limit holds with a stream only
+
+    @torch.inference_mode()
+    def embed_frames(
+        self, frames: Any, boxes: Any, rows: Any, *, stream: Any, matrix: str | None, full_range: bool
+    ) -> Any:
+        with ordered_on(self._embedding, stream, self._torch_device):
+            device_frames = as_frames(frames, self._torch_device, matrix=matrix, full_range=full_range)
+            box, row, shape = face_boxes(
+                as_tensor(boxes, self._torch_device, "boxes"),
+                None if rows is None else as_tensor(rows, self._torch_device, "rows"),
+                len(device_frames),
+            )
+            rects = crop_rects_on_device(box, device_frames.width, device_frames.height)
+            crops = self._detector.crop_triangle(device_frames, row, rects, CROP_SIZE)
+            vectors = self._embedder.embed(crops, torch.arange(len(crops), device=self._torch_device))
+            return vectors.view(*shape, -1)
+
+    def memory(self) -> int:
+        return max(0, self._free_before - torch.cuda.mem_get_info(self._index)[0])
+
     def release(self, batch: Any) -> None:
         self._frames_of.pop(id(batch), None)
-        if not isinstance(batch, FrameBatch):
+        if isinstance(batch, GivenBatch):
+            self._embedding.synchronize()  # the user may write to the frames from here on
+        elif not isinstance(batch, FrameBatch):
             batch.release(self._embedding.cuda_stream)  # its detection is over: the result was waited for

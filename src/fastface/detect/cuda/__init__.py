@@ -31,7 +31,7 @@ from fastface.gpu.frames import DeviceFrames
 from fastface.gpu.kernels import FRAMES, Program, kernel, launch
 from fastface.gpu.precision import exact_float32
 from fastface.settings import DetectorSettings
-from fastface.types import Detections
+from fastface.types import Detections, FrameFaces
 
 _DOUBT = {"fp16": 0.05, "fp32": 0.001}
 """By how much a scan may misjudge a cell's probability: cells that much below the threshold are scored as well."""
@@ -311,6 +311,56 @@ class CudaMTCNN:
                 begin += len(part)
         return Pending(self, passes, stream)
 
+    @torch.inference_mode()
+    def by_frame(self, frames: DeviceFrames, most: int) -> tuple[FrameFaces, list[Tensor]]:
+        """Queue the detection of N frames on torch's current stream, with the result in device memory.
+
+        Args:
+            most: faces a frame that there is room for.
+
+        Returns:
+            The faces, and [16] int32 of each pass, see `Fact`: what did not fit.
+        """
+        n, stream = len(frames), torch.cuda.current_stream(self.device)
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=self.device)
+
+        out = FrameFaces(
+            count=zeros(n, dtype=torch.int32),
+            box=zeros(n, most, 4),
+            score=zeros(n, most),
+            landmarks=zeros(n, most, 5, 2),
+            overflow=zeros(1, dtype=torch.int32),
+        )
+        facts, begin = [], 0
+        with self._lock:
+            while begin < n:
+                b = self._buffers_for(min(n - begin, self.frames_a_pass), frames)
+                part = frames.part(begin, min(begin + b.n, n))
+                result = self._run(part, b, None, stream, fetch=False)
+                facts.append(result.facts().clone())
+                if len(b.plan):
+                    here = slice(begin, begin + len(part))
+                    self._launch(
+                        self._kernel("describe", "faces_by_frame"), (len(part),), 64,
+                        b.face_kept, b.face_start, b.face_count, facts[-1], Fact.FAILED, Fact.CELLS_FULL + 1,
+                        b.decide_refined, b.decide_score, b.decide_landmarks, most, out.count[here], out.box[here],
+                        out.score[here], out.landmarks[here], out.overflow,
+                    )  # fmt: skip
+                self._busy.record(stream)
+                self._give_back(result)  # whoever takes it next waits for this stream
+                begin += len(part)
+        return out, facts
+
+    def grow(self, facts: Sequence[Tensor]) -> bool:
+        """Make room for what did not fit; False if all did. Waits for the device."""
+        with self._lock:
+            short = [f for f in (t.cpu().numpy() for t in facts) if f[Fact.FAILED : Fact.CELLS_FULL + 1].any()]
+            for f in short:
+                self.capacity = self.capacity.at_least(self.capacity.grown(f))
+            return bool(short)
+
     def _collect(
         self, passes: Sequence[tuple[DeviceFrames, Result]], stream: torch.cuda.Stream
     ) -> tuple[Detections, NDArray[np.uint8]]:
@@ -380,8 +430,10 @@ class CudaMTCNN:
         b: Buffers,
         thumbnail: tuple[int, int] | None,
         stream: torch.cuda.Stream,
+        *,
+        fetch: bool = True,
     ) -> Result:
-        """Queue one pass."""
+        """Queue one pass, and the copy of its result to the host."""
         result = self._result(b, 3 * thumbnail[0] * thumbnail[1] if thumbnail else 0)
         geometry = self._geometry_of(frames)
         key = (len(frames), geometry.data_ptr(), frames.depth)
@@ -391,7 +443,8 @@ class CudaMTCNN:
         result.facts().zero_()
         b.cell_count.zero_()
         result.programs[key].run(stream.cuda_stream, self.device.index, frames.samples)
-        result.fetch(stream)
+        if fetch:
+            result.fetch(stream)
         self._busy.record(stream)
         return result
 
@@ -402,29 +455,29 @@ class CudaMTCNN:
         c, plan, settings = b.capacity, b.plan, self.settings
         facts, program = result.facts(), Program()
         program.add(
-            self._kernel("planes", "to_planes", depth=depth),
-            (min(-(-b.height * b.pitch // 1024), 4096), n),
+            self._kernel("quads", "to_quads", depth=depth),
+            (min(-(-b.height * b.groups // 256), 4096), n),
             256,
-            *(FRAMES, geometry, b.pitch, b.planes),
+            *(FRAMES, geometry, b.groups, b.quads),
         )
-        planes = (b.planes, b.height, b.pitch)
+        quads = (b.quads, b.height, b.groups)
         if thumbnail:
             rows, columns = thumbnail
             program.add(
                 self._kernel("pyramid", "thumbnails"),
-                (-(-rows * columns // 8), n),
+                (-(-rows * columns // 32), n),
                 256,
-                *(*planes, rows, columns, self._thumbnail_windows(b, rows, columns), result.thumbnails()),
+                *(*quads, rows, columns, self._thumbnail_windows(b, rows, columns), result.thumbnails()),
             )
         if len(plan):
-            self._propose(program, b, planes, n, facts)
+            self._propose(program, b, quads, n, facts)
             failed = [facts[Fact.FAILED + i :] for i in range(4)]
             total = [facts[i:] for i in range(4)]
             thresholds = settings.thresholds
             self._nms(
                 program, n * len(plan), b.cell_box, b.cell_score, b.cell_tie, None, b.cell_start, b.cell_count, 1,
-                c.cells, min(c.cells, MAX_SORT), 0.0, 0.5, False, b.n * c.levels, b.level_kept, b.level_group, b.level_start,
-                b.level_count, total[0], failed[0],
+                c.cells, min(c.cells, MAX_SORT), 0.0, 0.5, False, b.n * c.levels, b.level_kept, b.level_group,
+                b.level_start, b.level_count, total[0], failed[0],
             )  # fmt: skip
             self._nms(
                 program, n, b.cell_box, b.cell_score, b.cell_tie, b.level_kept, b.level_start, b.level_count, len(plan),
@@ -436,7 +489,7 @@ class CudaMTCNN:
                 chosen = (b.refine_chosen, facts[Fact.CHOSEN :])
                 program.add(
                     self._kernel("rscan", "rscan"), (2 * self._processors,), 192,
-                    b.planes, b.height, b.width, b.pitch, b.refine_kept, b.refine_frame, total[1], b.n * c.refine,
+                    b.quads, b.height, b.width, b.groups, b.refine_kept, b.refine_frame, total[1], b.n * c.refine,
                     b.cell_box, b.cell_offsets, self._rscan_weights, _logit(thresholds[1] - _DOUBT_REFINE),
                     b.refine_box, b.refine_score, *chosen, shared_memory=_RSCAN_MEMORY,
                 )  # fmt: skip
@@ -447,8 +500,8 @@ class CudaMTCNN:
             )  # fmt: skip
             program.add(
                 self._kernel("dense", "rnet_dense"), (4 * self._processors,), 256,
-                b.refine_features, total[1], b.n * c.refine, *chosen, geometry, b.refine_box, self._rnet_dense, b.refine_score,
-                b.refine_offsets, shared_memory=_RNET_DENSE_MEMORY,
+                b.refine_features, total[1], b.n * c.refine, *chosen, geometry, b.refine_box, self._rnet_dense,
+                b.refine_score, b.refine_offsets, shared_memory=_RNET_DENSE_MEMORY,
             )  # fmt: skip
             self._nms(
                 program, n, b.refine_box, b.refine_score, None, None, b.refine_start, b.refine_count, 1, 1 << 30,
@@ -484,7 +537,7 @@ class CudaMTCNN:
             self._windows[key] = self._shared(table.view(np.int32))
         return self._windows[key]
 
-    def _propose(self, program: Program, b: Buffers, planes: tuple[Any, ...], n: int, facts: Tensor) -> None:
+    def _propose(self, program: Program, b: Buffers, quads: tuple[Any, ...], n: int, facts: Tensor) -> None:
         """P-Net: the cells of each level, with boxes, scores and offsets."""
         plan, cells, levels = b.plan, b.capacity.cells, len(b.plan)
         threshold = self.settings.thresholds[0]
@@ -494,7 +547,7 @@ class CudaMTCNN:
             self._kernel("pyramid", "pyramid", output="float16" if half else "float32"),
             (plan.pyramid_blocks, n),
             256,
-            *(*planes, b.levels, levels, b.windows, True, b.canvas, b.exact if half else None),
+            *(*quads, b.levels, levels, b.windows, True, b.canvas, b.exact if half else None),
         )
         if half:
             program.add(
@@ -510,12 +563,13 @@ class CudaMTCNN:
             self._kernel("cells", "cells"),
             (4, n * levels),
             256,
-            *(*planes, b.exact, b.levels, levels, b.windows, self._cell_weights, float(threshold), cells),
+            *(*quads, b.exact, b.levels, levels, b.windows, self._cell_weights, float(threshold), cells),
             *(b.cell_tie, b.cell_count, b.cell_box, b.cell_score, b.cell_offsets, facts[Fact.CELLS_FULL :]),
             shared_memory=_CELLS_MEMORY,
         )
 
     def _scan_float32(self, b: Buffers, n: int, least: float) -> None:
+        assert self._scan_net is not None
         for number, image in enumerate(self.levels(b, n)):
             with exact_float32():  # cuDNN would round to TF32
                 _, probability = self._scan_net(image.contiguous(memory_format=torch.channels_last))

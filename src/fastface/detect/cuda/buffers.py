@@ -114,8 +114,8 @@ class Buffers:
         def ints(*shape: int) -> Tensor:
             return torch.empty(shape, dtype=torch.int32, device=device)
 
-        self.pitch = -(-width // 16) * 16
-        self.planes = torch.empty((n, 3, height, self.pitch), dtype=torch.uint8, device=device)
+        self.groups = -(-width // 4)
+        self.quads = torch.empty((n, height, self.groups, 16), dtype=torch.uint8, device=device)
         self.windows = torch.from_numpy(self.plan.windows.view(np.int32)).to(device)
         if half:
             self.canvas = torch.empty(self.plan.pixels * 4, dtype=torch.float16, device=device)

@@ -30,7 +30,7 @@ MAX_LEVELS = 64
 
 _PYRAMID_TILE, _SCAN_TILE = (8, 32), (12, 60)  # rows and columns; as in pyramid.cu and scan.cu
 _WIDE = 12.0
-"""Pixels of the frame to one of the level from which a warp shares a window: one thread would take too long."""
+"""Pixels of the frame to one of the level from which 8 threads share a window: one would take too long."""
 _EXACT = 4.0
 """The same, from which levels are kept in float32: to sum up their windows again for single cells would cost more."""
 
@@ -103,7 +103,7 @@ def plan_pyramid(n: int, height: int, width: int, settings: DetectorSettings) ->
         offset += n * h * stride
         exact += n * h * stride if ratio >= _EXACT else 0
         if level["wide"]:
-            pyramid_block += -(-h * stride // 8)
+            pyramid_block += -(-h * stride // 32)
         else:
             pyramid_block += -(-h // _PYRAMID_TILE[0]) * -(-stride // _PYRAMID_TILE[1])
         scan_block += -(-int(level["rows"]) // _SCAN_TILE[0]) * int(level["scan_columns"])
