@@ -70,7 +70,8 @@ def test_anything_with_dlpack_and_nv12(pipeline: fastface.Pipeline, frames: np.n
     off = (np.abs(nv12.box - wanted.box).max(-1) / np.maximum(side, 1))[there]
     assert off.max() < 0.3, "half the chroma is gone, which moves boxes a little"
     assert np.median(off) < 0.05
-    np.testing.assert_allclose(rgb_frames(nv12_of(frames[:3]), None, False).mean((1, 2)), frames[:3].mean((1, 2)), atol=2)
+    back = rgb_frames(nv12_of(frames[:3]), None, False)
+    np.testing.assert_allclose(back.mean((1, 2)), frames[:3].mean((1, 2)), atol=3)
 
 
 def test_embed_both_forms_of_boxes(pipeline: fastface.Pipeline, frames: np.ndarray) -> None:

@@ -66,12 +66,13 @@ __device__ __forceinline__ void window_mean(unsigned int xs, unsigned int ys, co
   for (int c = 0; c < 3; ++c) mean[c] = __fdiv_rn(static_cast<float>(sum[c]), area);
 }
 
-// All 8 lanes of a team receive the sums over a window that they share; whole warps must call this.
+// All lanes of a team of 8 or 32 receive the sums over a window that they share; whole warps must call this.
+template <int LANES>
 __device__ __forceinline__ void team_window_sum(const Quads& quads, int frame, unsigned int xs, unsigned int ys,
                                                 unsigned int* sum) {
-  window_sum(quads, frame, xs, ys, threadIdx.x & 7, 8, sum);
+  window_sum(quads, frame, xs, ys, threadIdx.x % LANES, LANES, sum);
   for (int c = 0; c < 3; ++c)
-    for (int step = 4; step > 0; step /= 2) sum[c] += __shfl_xor_sync(0xffffffffu, sum[c], step);
+    for (int step = LANES / 2; step > 0; step /= 2) sum[c] += __shfl_xor_sync(0xffffffffu, sum[c], step);
 }
 
 }  // namespace fastface

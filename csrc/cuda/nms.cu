@@ -93,7 +93,7 @@ extern "C" __global__ void nms(const float* box, const float* score, const unsig
         const int k = __ffs(left) - 1;
         bits |= 1u << k;
         const float4 a = chunk[k];
-        const bool goes = lane > k && (minimum ? overlap_min(&a.x, &mine.x) : iou(&a.x, &mine.x)) > threshold;
+        const bool goes = lane > k && overlaps(&a.x, &mine.x, threshold, minimum != 0);
         left &= ~(__ballot_sync(0xffffffffu, goes) | 1u << k);
       }
       if (i < live) gone[i] = !(bits >> lane & 1);
@@ -107,7 +107,7 @@ extern "C" __global__ void nms(const float* box, const float* score, const unsig
       const float4 b = boxes_in_shared ? boxes[j] : reinterpret_cast<const float4*>(box)[item[j]];
       for (unsigned int left = bits; left; left &= left - 1) {
         const float4 a = chunk[__ffs(left) - 1];
-        if ((minimum ? overlap_min(&a.x, &b.x) : iou(&a.x, &b.x)) > threshold) {
+        if (overlaps(&a.x, &b.x, threshold, minimum != 0)) {
           gone[j] = 1;
           break;
         }

@@ -13,7 +13,7 @@
 
 namespace fastface {
 
-constexpr int kTileX = 32, kTileY = 8;
+constexpr int kTileX = 32, kWarps = 8, kRows = 4;  // a thread computes 4 pixels of a column, 8 rows apart
 
 __device__ __forceinline__ void store_pixel(__half* out, long long pixel, const float* v) {
   const __half2 rg = __floats2half2_rn(v[0], v[1]), b0 = __floats2half2_rn(v[2], 0.0f);
@@ -26,7 +26,21 @@ __device__ __forceinline__ void store_pixel(float* out, long long pixel, const f
   for (int c = 0; c < 3; ++c) out[3 * pixel + c] = v[c];
 }
 
-// grid.y is the frame; a block of 256 threads computes 32 x 8 pixels, or 32 pixels of a level whose windows are wide.
+// A pixel's value from the sums over its window; `rough`: half precision is all that is wanted, so no division.
+__device__ __forceinline__ void pixel_value(unsigned int xs, unsigned int ys, const unsigned int* sum, bool rough,
+                                            bool scaled, float* value) {
+  if (rough) {
+    const int area = (window_end(xs) - window_begin(xs)) * (window_end(ys) - window_begin(ys));
+    const float inverse = __frcp_rn(static_cast<float>(area));
+    for (int c = 0; c < 3; ++c) value[c] = static_cast<float>(sum[c]) * inverse;
+  } else {
+    window_mean(xs, ys, sum, value);
+  }
+  if (scaled)
+    for (int c = 0; c < 3; ++c) value[c] = mtcnn_scale(value[c]);
+}
+
+// grid.y is the frame; a block of 256 threads computes 32 x 32 pixels, or 32 pixels of a level whose windows are wide.
 // scaled != 0 scales for MTCNN, else values stay in [0, 255].
 extern "C" __global__ void __launch_bounds__(256) pyramid(const uint4* data, int frame_height, int groups,
                                                           const Level* levels, int count, const unsigned int* windows,
@@ -35,54 +49,57 @@ extern "C" __global__ void __launch_bounds__(256) pyramid(const uint4* data, int
   const int frame = blockIdx.y;
   int l = 0;
   while (l + 1 < count && static_cast<int>(blockIdx.x) >= levels[l + 1].pyramid_block) ++l;
-  const Level level = levels[l];
-  const int block = blockIdx.x - level.pyramid_block;
-  int x, y;
-  bool mine = true;
+  const Level& level = levels[l];
+  const int block = blockIdx.x - level.pyramid_block, height = level.height, width = level.width, stride = level.stride;
+  const long long begin = level.offset + static_cast<long long>(frame) * height * stride;
+  const bool keep = exact && level.exact >= 0, rough = sizeof(OUT) == 2 && !keep;
+  const long long begin_exact = level.exact + static_cast<long long>(frame) * height * stride;
+  unsigned int sum[3];
+  float value[3];
   if (level.wide) {
     // Teams beyond the last pixel compute it as well: a warp must stay together.
-    const int pixel = min(block * 32 + static_cast<int>(threadIdx.x >> 3), level.height * level.stride - 1);
-    y = pixel / level.stride;
-    x = pixel % level.stride;
-    mine = (threadIdx.x & 7) == 0;
-  } else {
-    const int tiles = (level.stride + kTileX - 1) / kTileX;
-    y = block / tiles * kTileY + (threadIdx.x >> 5);
-    x = block % tiles * kTileX + (threadIdx.x & 31);
+    const int pixel = min(block * 32 + static_cast<int>(threadIdx.x >> 3), height * stride - 1);
+    const int y = pixel / stride, x = pixel % stride;
+    const unsigned int xs = windows[level.x_windows + min(x, width - 1)], ys = windows[level.y_windows + y];
+    team_window_sum<8>(quads, frame, xs, ys, sum);
+    if (threadIdx.x & 7) return;
+    pixel_value(xs, ys, sum, rough, scaled, value);
+    for (int c = 0; c < 3; ++c) value[c] = x < width ? value[c] : 0.0f;
+    store_pixel(out, begin + pixel, value);
+    if (keep) store_pixel(exact, begin_exact + pixel, value);
+    return;
   }
-  if (y >= level.height || x >= level.stride) return;
-  const unsigned int xs = windows[level.x_windows + min(x, level.width - 1)], ys = windows[level.y_windows + y];
-  unsigned int sum[3];
-  if (level.wide)
-    team_window_sum(quads, frame, xs, ys, sum);
-  else
+  const int tiles = (stride + kTileX - 1) / kTileX;
+  const int x = block % tiles * kTileX + (threadIdx.x & 31), first = block / tiles * kWarps * kRows + (threadIdx.x >> 5);
+  if (x >= stride) return;
+  const unsigned int xs = windows[level.x_windows + min(x, width - 1)];
+#pragma unroll
+  for (int row = 0; row < kRows; ++row) {
+    const int y = first + row * kWarps;
+    if (y >= height) return;
+    const unsigned int ys = windows[level.y_windows + y];
     window_sum(quads, frame, xs, ys, 0, 1, sum);
-  if (!mine) return;
-  float value[3] = {0.0f, 0.0f, 0.0f};
-  if (x < level.width) {
-    window_mean(xs, ys, sum, value);
-    if (scaled)
-      for (int c = 0; c < 3; ++c) value[c] = mtcnn_scale(value[c]);
+    pixel_value(xs, ys, sum, rough, scaled, value);
+    for (int c = 0; c < 3; ++c) value[c] = x < width ? value[c] : 0.0f;
+    const int pixel = y * stride + x;
+    store_pixel(out, begin + pixel, value);
+    if (keep) store_pixel(exact, begin_exact + pixel, value);
   }
-  const long long size = static_cast<long long>(level.height) * level.stride;
-  const long long pixel = static_cast<long long>(y) * level.stride + x;
-  store_pixel(out, level.offset + frame * size + pixel, value);
-  if (exact && level.exact >= 0) store_pixel(exact, level.exact + frame * size + pixel, value);
 }
 
-// Thumbnails [n, 3, height, width] uint8, rounded; 8 threads a pixel. windows: those of the columns, then of the rows.
+// Thumbnails [n, 3, height, width] uint8, rounded; a warp a pixel. windows: those of the columns, then of the rows.
 extern "C" __global__ void thumbnails(const uint4* data, int frame_height, int groups, int height, int width,
                                       const unsigned int* windows, unsigned char* out) {
   const Quads quads{data, frame_height, groups};
-  const int frame = blockIdx.y, thread = blockIdx.x * blockDim.x + threadIdx.x, size = height * width;
-  const int pixel = min(thread >> 3, size - 1);
+  const int frame = blockIdx.y, size = height * width, pixel = (blockIdx.x * blockDim.x + threadIdx.x) >> 5;
+  if (pixel >= size) return;
   const unsigned int xs = windows[pixel % width], ys = windows[width + pixel / width];
   unsigned int sum[3];
   float mean[3];
-  team_window_sum(quads, frame, xs, ys, sum);
+  team_window_sum<32>(quads, frame, xs, ys, sum);
   window_mean(xs, ys, sum, mean);
-  const int c = threadIdx.x & 7;
-  if (c < 3 && (thread >> 3) < size)
+  const int c = threadIdx.x & 31;
+  if (c < 3)
     out[(static_cast<long long>(frame) * 3 + c) * size + pixel] =
         static_cast<unsigned char>(rintf(c == 0 ? mean[0] : c == 1 ? mean[1] : mean[2]));
 }

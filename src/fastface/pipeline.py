@@ -179,7 +179,6 @@ class Pipeline:
         gallery = self._known(gallery)
         source = _Given(name)
         run: _Run | None = None
-        memory = None
         for frames, times in batches:
             time = np.asarray(times, np.float64).reshape(-1)
             index = np.arange(len(time), dtype=np.int64) + source.stats.frames
@@ -191,13 +190,12 @@ class Pipeline:
             for done, found, signatures in executor.ahead([batch] if len(batch) else []):
                 run.add(done, found, signatures)
             executor.release(batch)
-            memory = max(memory or 0, executor.memory() or 0)
+            run.look_at_memory()
             if progress is not None:
                 progress(source.stats.frames, None)
         if run is None or not source.stats.frames:
             raise InputValidationError("there is not one frame")
         run.finish()
-        run.memory = memory
         return self._timeline(run, source, gallery, [*self._warnings, *(gallery.warnings if gallery else ())], begin)
 
     def detect(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -15,17 +16,26 @@ pytestmark = [pytest.mark.gpu, pytest.mark.media]
 EMBEDDER = "facenet-msceleb1m"
 
 
-def found(ours: fastface.Timeline, theirs: fastface.Timeline) -> tuple[int, int]:
-    """Faces of theirs of score >= 0.9, and how many of them ours has at IoU >= 0.95."""
-    sure = hits = 0
+def found(ours: fastface.Timeline, theirs: fastface.Timeline) -> tuple[int, int, int]:
+    """Faces of theirs of score >= 0.9, how many of them ours has at IoU >= 0.95, and how many more are ties.
+
+    O-Net's scores saturate, and several boxes of one face may have the very same. Which of them the last suppression
+    keeps is then for the order of NumPy's sort to say, which differs from processor to processor.
+    """
+    sure = hits = ties = 0
     for i in np.flatnonzero(theirs.faces.score >= 0.9):
         sure += 1
-        box, mine = theirs.faces.box[i], ours.faces.box[ours.faces.frame == theirs.faces.frame[i]]
+        here = ours.faces.frame == theirs.faces.frame[i]
+        box, mine = theirs.faces.box[i], ours.faces.box[here]
         sides = np.clip(np.minimum(mine[:, 2:], box[2:]) - np.maximum(mine[:, :2], box[:2]), 0, None)
         inter = sides.prod(1)
-        union = (mine[:, 2:] - mine[:, :2]).prod(1) + (box[2:] - box[:2]).prod() - inter
-        hits += bool((inter / union >= 0.95).any())
-    return sure, hits
+        iou = inter / ((mine[:, 2:] - mine[:, :2]).prod(1) + (box[2:] - box[:2]).prod() - inter)
+        if (iou >= 0.95).any():
+            hits += 1
+        else:
+            same = np.abs(ours.faces.score[here] - theirs.faces.score[i]) <= 3e-7
+            ties += bool((same & (iou >= 0.6)).any())
+    return sure, hits, ties
 
 
 def partner(ours: fastface.Timeline, theirs: fastface.Timeline) -> dict[int, set[int]]:
@@ -53,13 +63,64 @@ def test_timeline_equals_the_cpu(media, cpu, name, precision, share):
         ours = pipeline.process(media / name)
     assert ours.run["decoder"]["name"] == "nvdec"
     assert ours.run["warnings"] == []
-    sure, hits = found(ours, cpu[name])
-    print(f"{name} {precision}: {hits} of {sure} sure faces at IoU >= 0.95")
+    sure, hits, ties = found(ours, cpu[name])
+    print(f"{name} {precision}: {hits} of {sure} sure faces at IoU >= 0.95, {ties} more are ties")
     assert sure > 100
-    assert hits >= share * sure
+    assert hits >= 0.995 * sure
+    assert hits + ties >= share * sure
     pairs = partner(ours, cpu[name])
     assert all(len(p) == 1 for p in pairs.values()), pairs
     assert len({next(iter(p)) for p in pairs.values()}) == len(pairs) == len(ours.identities)
+
+
+def test_embedding_every_face_gives_the_same_people(media, cpu):
+    with fastface.Pipeline(device="cuda", embedder=EMBEDDER, embed="every") as pipeline:
+        ours = pipeline.process(media / "crowd.mp4")
+    assert ours.run["embedder"]["faces_embedded"] >= len(ours.faces)
+    pairs = partner(ours, cpu["crowd.mp4"])
+    assert all(len(p) == 1 for p in pairs.values()), pairs
+
+
+def test_ten_bits_give_what_the_cpu_gives(media, tmp_path):
+    """HEVC of 10 bits, so P016 on the device: the same faces as libav's frames on the CPU."""
+    path = tmp_path / "ten.mp4"
+    with av.open(str(media / "hamilton.mp4")) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream("libx265", 30, options={"x265-params": "log-level=error:keyint=24"})
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p10le"
+        for number, frame in enumerate(source.decode(video=0)):
+            if number < 60:
+                frame.pts = None
+                target.mux(stream.encode(frame.reformat(format="yuv420p10le")))
+        target.mux(stream.encode(None))
+    timelines = []
+    for device in ("cuda", "cpu"):
+        with fastface.Pipeline(device=device, embedder=EMBEDDER, min_track_score=0) as pipeline:
+            timelines.append(pipeline.process(path))
+    ours, theirs = timelines
+    assert ours.run["decoder"]["name"] == "nvdec"
+    sure, hits, ties = found(ours, theirs)
+    assert sure > 40
+    assert hits + ties == sure
+
+
+def test_little_memory_makes_smaller_passes(media):
+    """With most of the GPU's memory taken, batches shrink, the result is the same, and it says what was used."""
+    import torch
+
+    with fastface.Pipeline(device="cuda", embedder=EMBEDDER) as pipeline:
+        wanted = pipeline.process(media / "crowd.mp4")
+    assert wanted.run["gpu_memory_peak"] > 500 << 20
+    with fastface.Pipeline(device="cuda", embedder=EMBEDDER) as pipeline:
+        pipeline.process(media / "hamilton.mp4")  # what does not grow with the picture is there
+        torch.cuda.empty_cache()
+        free = torch.cuda.mem_get_info()[0]
+        hog = torch.empty(free - (2200 << 20), dtype=torch.uint8, device="cuda")
+        ours = pipeline.process(media / "crowd.mp4")
+        assert min(d.frames_a_pass for d, _ in pipeline.executor._lanes) < 32
+        del hog
+    torch.cuda.empty_cache()
+    for name in ("frame", "box", "score", "track", "identity"):
+        np.testing.assert_array_equal(getattr(ours.faces, name), getattr(wanted.faces, name))
 
 
 def test_frames_stay_on_the_device(media, tmp_path):

@@ -42,6 +42,7 @@ class CudaEmbedder:
         self.spec, self.device, self._dtype = spec, device, dtype
         self._network = load_network(spec, device, dtype)
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._busy = torch.cuda.Event()  # the last use of the graphs' memory
         self._lock = threading.Lock()
 
     def forward(self, crops: Tensor) -> Tensor:
@@ -78,7 +79,9 @@ class CudaEmbedder:
         """
         out = torch.empty((len(places), self.spec.dim), device=self.device)
         done = 0
+        stream = torch.cuda.current_stream(self.device)
         with self._lock, exact_float32():
+            stream.wait_event(self._busy)
             while done < len(places):
                 size = SIZES[0] if len(places) - done > SIZES[-1] else SIZES[-1]
                 graph, static, vectors = self._graph(size)
@@ -87,6 +90,7 @@ class CudaEmbedder:
                 graph.replay()
                 out[done : done + size] = vectors[: len(part)]
                 done += size
+            self._busy.record(stream)
         return out
 
     @torch.inference_mode()

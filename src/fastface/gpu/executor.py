@@ -24,7 +24,8 @@ from fastface.models.registry import EmbedderSpec
 from fastface.settings import Settings
 from fastface.types import Detections, FrameBatch, FrameFaces
 
-_AHEAD = 2  # batches whose detection is queued
+_LANES = 2
+_AHEAD = 3  # batches whose detection is queued
 _HOLD = _AHEAD + 3  # batches that the decoder lends: those, one being tracked, and what waits on the way
 
 
@@ -49,9 +50,15 @@ class CudaExecutor:
         self._torch_device = torch.device("cuda", device)
         self.device = torch.cuda.get_device_name(device)
         dtype = torch.float16 if settings.precision == "fp16" else torch.float32
-        self._detector = CudaMTCNN(settings.detector, device, settings.precision)
+        # Detectors with buffers and a stream each, by turns: where one batch has too little work for the whole GPU,
+        # another fills it.
+        self._lanes = [
+            (CudaMTCNN(settings.detector, device, settings.precision), torch.cuda.Stream(self._torch_device))
+            for _ in range(_LANES)
+        ]
+        self._turn = 0
         self._embedder = CudaEmbedder(spec, self._torch_device, dtype)
-        self._detecting = torch.cuda.Stream(self._torch_device)
+        self._detector, self._detecting = self._lanes[0]
         self._embedding = torch.cuda.Stream(self._torch_device)
         self._crops = CropStore(self._torch_device)
         self._frames_of: dict[int, DeviceFrames] = {}
@@ -98,8 +105,10 @@ class CudaExecutor:
             yield done, *pending.result()
 
     def _submit(self, batch: Any) -> Pending:
-        with torch.cuda.stream(self._detecting):
-            return self._detector.submit(self._frames(batch), thumbnail=SIGNATURE_SHAPE)
+        detector, stream = self._lanes[self._turn]
+        self._turn = (self._turn + 1) % _LANES
+        with torch.cuda.stream(stream):
+            return detector.submit(self._frames(batch), thumbnail=SIGNATURE_SHAPE)
 
     def size(self, batch: Any) -> tuple[int, int]:
         if isinstance(batch, GivenBatch):
@@ -133,7 +142,8 @@ class CudaExecutor:
     def given(
         self, frames: Any, index: NDArray[np.int64], time: NDArray[np.float64], matrix: str | None, full_range: bool
     ) -> GivenBatch:
-        self._detecting.wait_stream(torch.cuda.current_stream(self._torch_device))
+        for _, stream in self._lanes:
+            stream.wait_stream(torch.cuda.current_stream(self._torch_device))
         with torch.cuda.stream(self._detecting):
             device_frames = as_frames(frames, self._torch_device, matrix=matrix, full_range=full_range)
         if len(device_frames) != len(index):

@@ -465,7 +465,7 @@ class CudaMTCNN:
             rows, columns = thumbnail
             program.add(
                 self._kernel("pyramid", "thumbnails"),
-                (-(-rows * columns // 32), n),
+                (-(-rows * columns // 8), n),
                 256,
                 *(*quads, rows, columns, self._thumbnail_windows(b, rows, columns), result.thumbnails()),
             )

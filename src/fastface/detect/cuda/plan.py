@@ -28,7 +28,7 @@ LEVEL = np.dtype(
 MAX_LEVELS = 64
 """Levels that the order of suppression has bits for."""
 
-_PYRAMID_TILE, _SCAN_TILE = (8, 32), (12, 60)  # rows and columns; as in pyramid.cu and scan.cu
+_PYRAMID_TILE, _SCAN_TILE = (32, 32), (12, 60)  # rows and columns; as in pyramid.cu and scan.cu
 _WIDE = 12.0
 """Pixels of the frame to one of the level from which 8 threads share a window: one would take too long."""
 _EXACT = 4.0
