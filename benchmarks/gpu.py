@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs benchmarks/test_gpu.py and writes what it measured, with device, driver, commit and ratios, to OUT/gpu-DEVICE.json.
+"""Runs benchmarks/test_gpu.py and writes what it measured, with device, commit and ratios, to OUT/gpu-DEVICE.json.
 
     python3 benchmarks/gpu.py [--out DIR] [PYTEST_OPTION...]
 """

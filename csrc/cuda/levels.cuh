@@ -39,24 +39,50 @@ __device__ __forceinline__ void add_quad(const uint4& quad, unsigned int mask, u
   sum[2] = __dp4a(quad.z, mask, sum[2]);
 }
 
-// Sums of R, G and B over a window; this lane takes every `lanes`-th row from `lane` on.
+// Sums of R, G and B over a window; this lane takes every `lanes`-th row from `lane` on. Loads come in groups of eight that
+// do not wait for each other, for it is their latency that takes the time.
 __device__ __forceinline__ void window_sum(const Quads& quads, int frame, unsigned int xs, unsigned int ys, int lane,
                                            int lanes, unsigned int* sum) {
   const int x1 = window_begin(xs), x2 = window_end(xs) - 1;
-  const int first = x1 >> 2, last = x2 >> 2;
+  const int first = x1 >> 2, across = (x2 >> 2) - first;
   unsigned int mask_first = 0x01010101u << (8 * (x1 & 3)), mask_last = 0x01010101u >> (8 * (3 - (x2 & 3)));
-  if (first == last) {
+  if (across == 0) {
     mask_first &= mask_last;
     mask_last = 0;
   }
   sum[0] = sum[1] = sum[2] = 0;
   const int rows = window_end(ys) - window_begin(ys);
-  const uint4* p = quads.row(frame, window_begin(ys) + lane) + first;
+  const uint4* const begin = quads.row(frame, window_begin(ys)) + first;
+  if (across <= 1) {
+    for (int y = lane; y < rows; y += 4 * lanes) {
+      uint4 left[4], right[4];
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const uint4* p = begin + min(y + k * lanes, rows - 1) * quads.groups;
+        left[k] = p[0];
+        right[k] = p[across];
+      }
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const bool inside = y + k * lanes < rows;
+        add_quad(left[k], inside ? mask_first : 0, sum);
+        add_quad(right[k], inside ? mask_last : 0, sum);
+      }
+    }
+    return;
+  }
   for (int y = lane; y < rows; y += lanes) {
-    add_quad(p[0], mask_first, sum);
-    for (int w = 1; w < last - first; ++w) add_quad(p[w], 0x01010101u, sum);
-    add_quad(p[last - first], mask_last, sum);
-    p += static_cast<long long>(lanes) * quads.groups;
+    const uint4* p = begin + y * quads.groups;
+    for (int w = 0; w <= across; w += 8) {
+      uint4 quad[8];
+#pragma unroll
+      for (int k = 0; k < 8; ++k) quad[k] = p[min(w + k, across)];
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        const int at = w + k;
+        add_quad(quad[k], at == 0 ? mask_first : at < across ? 0x01010101u : at == across ? mask_last : 0, sum);
+      }
+    }
   }
 }
 

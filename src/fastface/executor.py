@@ -86,7 +86,7 @@ class Executor(Protocol):
         """See :meth:`fastface.Pipeline.embed`."""
 
     def memory(self) -> int | None:
-        """Bytes of device memory in use now beyond what was when the executor was made; None on the CPU."""
+        """Bytes of the GPU's memory that are in use now, by all processes; None on the CPU."""
 
     def release(self, batch: Any) -> None:
         """The batch is done with; its memory may be used again."""

@@ -387,7 +387,7 @@ class _Run:
         self._best = BestFaces(settings.faces_per_track)
         self._parts: list[Faces] = []
         self._batches = 0
-        self.memory: int | None = None  # bytes of device memory, the most that was seen in use
+        self.memory: int | None = None  # bytes of the GPU's memory, the most that was seen in use
 
     def look_at_memory(self) -> None:
         """Note how much device memory is in use, now and then: it costs a call to the driver."""

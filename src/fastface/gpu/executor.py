@@ -44,7 +44,6 @@ class CudaExecutor:
     embed_at = SIZES[0]
 
     def __init__(self, settings: Settings, spec: EmbedderSpec, device: int = 0) -> None:
-        self._free_before = torch.cuda.mem_get_info(device)[0]
         self.spec = spec
         self._settings, self._index = settings, device
         self._torch_device = torch.device("cuda", device)
@@ -180,7 +179,8 @@ class CudaExecutor:
             return vectors.view(*shape, -1)
 
     def memory(self) -> int:
-        return max(0, self._free_before - torch.cuda.mem_get_info(self._index)[0])
+        free, total = torch.cuda.mem_get_info(self._index)
+        return total - free
 
     def release(self, batch: Any) -> None:
         self._frames_of.pop(id(batch), None)
