@@ -207,6 +207,17 @@ class TestScheduling:
         with pytest.raises(GPUMemoryError, match="batches of 2 frames"):
             NvdecDecoder(clip("h264_closed"), sessions=4, batch_size=2, _backend=FakeGpu.maker(room=1))
 
+    def test_batches_are_halved_where_not_even_few_fit(self, clip: Any) -> None:
+        class Small(FakeGpu):
+            def allocate(self, blocks: int, batch: int) -> list[np.ndarray]:
+                if batch > 8:
+                    raise MemoryError("no room")
+                return super().allocate(blocks, batch)
+
+        with NvdecDecoder(clip("h264_closed"), sessions=2, _backend=Small.maker()) as decoder:
+            assert decoder.batch_size == 8
+            assert sum(len(b.index) for b in take(decoder)) == decoder.stats.frames
+
     def test_once(self, clip: Any) -> None:
         with NvdecDecoder(clip("h264_closed"), _backend=FakeGpu.maker()) as decoder:
             take(decoder)

@@ -545,7 +545,7 @@ class NvdecDecoder:
         self._backend: Backend = (_backend or CudaBackend)(device_id, form)
         self.batch_size = batch_size or max(1, min(MAX_BATCH, BATCH_BYTES // form.frame_bytes))
         self.sessions = sessions or min(MAX_SESSIONS, self._backend.engines + 1)
-        self._allocate(memory)
+        self._allocate(memory, halve=batch_size is None)
 
         self._lock = threading.Lock()
         self._packets = threading.Condition(self._lock)  # sessions wait for packets
@@ -580,7 +580,8 @@ class NvdecDecoder:
             self.close()
             raise
 
-    def _allocate(self, memory: int | None) -> None:
+    def _allocate(self, memory: int | None, *, halve: bool) -> None:
+        """Make the ring; with `halve`, of smaller batches if there is no room for the smallest one."""
         block_bytes = self.batch_size * self._form.frame_bytes
         self._reserve = self._hold + 1
         least = self._reserve + (1 if self._ordered else self.sessions)
@@ -595,13 +596,17 @@ class NvdecDecoder:
                 pixels = self._backend.allocate(blocks, self.batch_size)
                 break
             except MemoryError as error:
-                if blocks == least:
+                if blocks > least:
+                    blocks = max(least, blocks // 2)
+                elif halve and self.batch_size > 1:
+                    self.batch_size //= 2
+                    return self._allocate(memory, halve=True)
+                else:
                     raise GPUMemoryError(
                         f"{blocks * block_bytes / 1e6:.0f} MB of device memory for {blocks} batches of "
                         f"{self.batch_size} frames cannot be had; free some, or use a smaller batch_size "
                         "or fewer sessions"
                     ) from error
-                blocks = max(least, blocks // 2)
         self.ring_bytes = blocks * block_bytes
         self._free = [_Block(p, self._backend.event(), self._backend.event()) for p in pixels]
         self._nothing = pixels[0][:0]
