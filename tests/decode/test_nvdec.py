@@ -216,7 +216,7 @@ class TestScheduling:
 
         with NvdecDecoder(clip("h264_closed"), sessions=2, _backend=Small.maker()) as decoder:
             assert decoder.batch_size == 8
-            assert sum(len(b.index) for b in take(decoder)) == decoder.stats.frames
+            assert len(take(decoder)[0]) == decoder.stats.frames
 
     def test_once(self, clip: Any) -> None:
         with NvdecDecoder(clip("h264_closed"), _backend=FakeGpu.maker()) as decoder:
