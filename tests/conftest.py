@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fastface.demo.compose import Photo
     from fastface.embed.embedder import Embedder
     from fastface.models import EmbedderSpec
+    from fastface.timeline import Timeline
+    from film import Film
 
 EMBEDDER = "facenet-msceleb1m"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -103,6 +105,22 @@ def embedder(embedder_spec: EmbedderSpec) -> Embedder:
     from fastface.embed.embedder import Embedder
 
     return Embedder(embedder_spec)
+
+
+@pytest.fixture(scope="session")
+def film(photos: dict[str, list[Photo]], tmp_path_factory: pytest.TempPathFactory) -> Film:
+    """Six seconds of four people."""
+    from film import make_film
+
+    return make_film(tmp_path_factory.mktemp("film") / "film.mp4", photos)
+
+
+@pytest.fixture(scope="session")
+def run(film: Film, embedder_spec: object) -> Callable[..., Timeline]:
+    """run(**settings): the film's timeline; the same settings are run once."""
+    from film import runner
+
+    return runner(film)
 
 
 @pytest.fixture

@@ -18,9 +18,10 @@ HEAVY = ("torch", "torchvision", "facenet_pytorch", "fastface._core", "numpy", "
 def test_the_names() -> None:
     """Changing this list is changing what users may rely on."""
     assert fastface.__all__ == [
-        "Appearance", "FastFaceError", "GPUError", "GPUMemoryError", "Gallery", "GalleryError", "Identity",
-        "InputValidationError", "ModelError", "Pipeline", "Span", "Timeline", "Track", "VideoProcessingError",
-        "__version__", "process", "render", "timeline_picture", "timeline_schema"]  # fmt: skip
+        "Appearance", "FastFaceError", "Found", "FoundSpan", "GPUError", "GPUMemoryError", "Gallery", "GalleryError",
+        "Identity", "InputValidationError", "ModelError", "Pipeline", "SearchResult", "Span", "Timeline", "Track",
+        "VideoProcessingError", "__version__", "process", "render", "search", "timeline_picture",
+        "timeline_schema"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", fastface.__all__)
@@ -117,5 +118,5 @@ with contextlib.suppress(SystemExit):
 def test_help_names_every_command() -> None:
     done = subprocess.run([sys.executable, "-m", "fastface", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    for command in ("process", "render", "models", "demo", "doctor"):
+    for command in ("process", "search", "gallery", "calibrate", "render", "models", "demo", "doctor"):
         assert command in done.stdout

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastface.api import process, timeline_schema
     from fastface.drawing import render, timeline_picture
     from fastface.gallery import Gallery
+    from fastface.person_search import Found, FoundSpan, SearchResult, search
     from fastface.pipeline import Pipeline
     from fastface.timeline import Appearance, Identity, Span, Timeline, Track
     from fastface.version import __version__
@@ -32,15 +33,19 @@ if TYPE_CHECKING:
 # Where each lazy name lives.
 _LAZY = {
     "Appearance": "fastface.timeline",
+    "Found": "fastface.person_search",
+    "FoundSpan": "fastface.person_search",
     "Gallery": "fastface.gallery",
     "Identity": "fastface.timeline",
     "Pipeline": "fastface.pipeline",
+    "SearchResult": "fastface.person_search",
     "Span": "fastface.timeline",
     "Timeline": "fastface.timeline",
     "Track": "fastface.timeline",
     "__version__": "fastface.version",
     "process": "fastface.api",
     "render": "fastface.drawing",
+    "search": "fastface.person_search",
     "timeline_picture": "fastface.drawing",
     "timeline_schema": "fastface.api",
 }
@@ -48,6 +53,8 @@ _LAZY = {
 __all__ = [
     "Appearance",
     "FastFaceError",
+    "Found",
+    "FoundSpan",
     "GPUError",
     "GPUMemoryError",
     "Gallery",
@@ -56,6 +63,7 @@ __all__ = [
     "InputValidationError",
     "ModelError",
     "Pipeline",
+    "SearchResult",
     "Span",
     "Timeline",
     "Track",
@@ -63,6 +71,7 @@ __all__ = [
     "__version__",
     "process",
     "render",
+    "search",
     "timeline_picture",
     "timeline_schema",
 ]

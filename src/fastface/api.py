@@ -25,6 +25,7 @@ def process(
     faces_per_track: int = 5,
     every: int = 1,
     min_track_score: float = 0.95,
+    far: float | None = None,
     similarity_threshold: float | None = None,
     linkage_threshold: float | None = None,
     batch_size: int | None = None,
@@ -38,10 +39,10 @@ def process(
     Args:
         path: a video file.
         device: "cpu", "cuda", or "auto": the GPU if there is one, else the CPU; the result says which.
-        gallery: known people, or a folder that holds a folder of photographs per person.
+        gallery: known people, the path of a file with them, or a folder that holds a folder of photographs per person.
         min_face_size, thresholds, factor: of MTCNN, named as facenet-pytorch names them.
-        embedder, embed, faces_per_track, every, min_track_score, similarity_threshold, linkage_threshold, batch_size,
-            precision: see :class:`fastface.Pipeline`.
+        embedder, embed, faces_per_track, every, min_track_score, far, similarity_threshold, linkage_threshold,
+            batch_size, precision: see :class:`fastface.Pipeline`.
         progress: called with the frames done and the frames there are (None where the container does not say).
 
     Raises:
@@ -68,6 +69,7 @@ def process(
         "faces_per_track": faces_per_track,
         "every": every,
         "min_track_score": min_track_score,
+        "far": far,
         "similarity_threshold": similarity_threshold,
         "linkage_threshold": linkage_threshold,
         "batch_size": batch_size,

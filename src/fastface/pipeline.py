@@ -20,8 +20,9 @@ from fastface.embed.quality import face_quality, legibility
 from fastface.embed.sampler import BestFaces, TrackEmbedder
 from fastface.errors import InputValidationError
 from fastface.executor import Executor, choose_executor
-from fastface.gallery import Gallery, enrol_folder
+from fastface.gallery import Gallery
 from fastface.match import identify, long_enough, track_score
+from fastface.match.naming import similarity_threshold
 from fastface.settings import DetectorSettings, Device, EmbedMode, Precision, Settings
 from fastface.timeline import Timeline
 from fastface.timeline.build import build_timeline
@@ -50,7 +51,9 @@ class Pipeline:
         every: look for faces in every n-th frame only.
         min_track_score: mean score of a track's best faces under which the track is dismissed as the detector's error
             and its faces are left out; 0 keeps everything the detector finds.
-        similarity_threshold: cosine from which a person is taken for one of the gallery's; None: the model's.
+        far: the chance that a stranger is taken for anybody in the gallery, in (0, 1); None: 1e-3 where the embedder is
+            calibrated (docs/identities.md), else the model's published threshold, which the result says.
+        similarity_threshold: cosine from which a person is taken for one of the gallery's, in place of `far`.
         linkage_threshold: average cosine from which tracks are one person; None: the model's.
         batch_size: frames a batch; None chooses by the size of the picture.
         precision: "fp16" or "fp32", of the networks on a GPU; the CPU always computes in float32.
@@ -73,6 +76,7 @@ class Pipeline:
         faces_per_track: int = 5,
         every: int = 1,
         min_track_score: float = 0.95,
+        far: float | None = None,
         similarity_threshold: float | None = None,
         linkage_threshold: float | None = None,
         batch_size: int | None = None,
@@ -85,6 +89,7 @@ class Pipeline:
             faces_per_track=faces_per_track,
             every=every,
             min_track_score=min_track_score,
+            far=far,
             similarity_threshold=similarity_threshold,
             linkage_threshold=linkage_threshold,
             batch_size=batch_size,
@@ -116,7 +121,9 @@ class Pipeline:
 
     def gallery(self, folder: str | os.PathLike[str]) -> Gallery:
         """A gallery from a folder per person, made with this pipeline's models; see :meth:`Gallery.from_folder`."""
-        return enrol_folder(folder, self.executor, self.executor.spec.name)
+        gallery = Gallery(self.executor.spec.name)
+        gallery.add_folder(folder, pipeline=self)
+        return gallery
 
     def process(
         self,
@@ -129,7 +136,7 @@ class Pipeline:
 
         Args:
             path: a video file.
-            gallery: known people, or a folder of them.
+            gallery: known people, the path of a file that :meth:`Gallery.save` wrote, or a folder of them.
             progress: called after each batch with the frames done and the frames there are (or None).
 
         Raises:
@@ -259,9 +266,9 @@ class Pipeline:
         return self.executor.embed_frames(frames, boxes, rows, stream=stream, matrix=matrix, full_range=full_range)
 
     def _known(self, gallery: Gallery | str | os.PathLike[str] | None) -> Gallery | None:
-        """The gallery, made of a folder if it is one, and of this pipeline's model."""
+        """The gallery, read from a file or made of a folder if it is one, and of this pipeline's model."""
         if gallery is not None and not isinstance(gallery, Gallery):
-            gallery = self.gallery(gallery)
+            gallery = Gallery.load(gallery) if os.path.isfile(gallery) else self.gallery(gallery)
         if gallery is not None:
             gallery.check_model(self.executor.spec.name)
         return gallery
@@ -277,9 +284,13 @@ class Pipeline:
         embeddings = run.embedder.finish()
         embeddings = embeddings[np.isin(embeddings.track, list(certain))]
         spec = executor.spec
-        linkage, similarity = settings.linkage_threshold, settings.similarity_threshold
+        linkage = settings.linkage_threshold
         linkage = spec.linkage_threshold if linkage is None else linkage
-        similarity = spec.similarity_threshold if similarity is None else similarity
+        similarity, far, uncalibrated = similarity_threshold(
+            spec, len(gallery or ()), far=settings.far, fixed=settings.similarity_threshold
+        )
+        if gallery and uncalibrated:
+            warnings = [*warnings, uncalibrated]
         may_be_person = np.array([certain[int(t)] for t in embeddings.track], bool)
         people = identify(
             embeddings,
@@ -302,7 +313,8 @@ class Pipeline:
                 "faces_embedded": int(embeddings.count.sum()),
                 "min_track_score": settings.min_track_score,
                 "linkage_threshold": linkage,
-                "similarity_threshold": similarity,
+                "similarity_threshold": round(similarity, 4),
+                "far": far,
             },
             "gpu_memory_peak": run.memory,
             "faces_dismissed": len(found) - len(faces),
@@ -312,7 +324,7 @@ class Pipeline:
             "seconds": round(clock.perf_counter() - begin, 3),
         }
         facts["detector"]["thresholds"] = list(facts["detector"]["thresholds"])
-        return build_timeline(info, stats.times, stats.end, facts, faces, people, settings.every)
+        return build_timeline(info, stats.times, stats.end, facts, faces, people, settings.every, embeddings)
 
     def _run(
         self, path: str | os.PathLike[str], progress: Progress | None, *, fallback: bool = False

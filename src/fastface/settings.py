@@ -65,8 +65,10 @@ class Settings:
         every: look for faces in every n-th frame.
         min_track_score: in [0, 1], mean score of a track's best faces under which the track is dismissed as the
             detector's error; 0 keeps everything.
-        similarity_threshold: cosine in (-1, 1) from which a person is taken for one of the gallery's; None takes the
-            model's.
+        far: in (0, 1), the chance that a stranger is taken for anybody in the gallery; None: 1e-3 where the embedder is
+            calibrated. The cosine that this asks for rises with the people in the gallery.
+        similarity_threshold: cosine in (-1, 1) from which a person is taken for one of the gallery's, in place of
+            `far`.
         linkage_threshold: average cosine in (-1, 1) from which tracks are one person; None takes the model's.
         batch_size: frames a batch; None chooses by the size of the picture.
         precision: "fp16" or "fp32", of the networks on a GPU; the CPU always computes in float32.
@@ -78,6 +80,7 @@ class Settings:
     faces_per_track: int = 5
     every: int = 1
     min_track_score: float = 0.95
+    far: float | None = None
     similarity_threshold: float | None = None
     linkage_threshold: float | None = None
     batch_size: int | None = None
@@ -97,6 +100,13 @@ class Settings:
         _require(self.precision in ("fp16", "fp32"), "precision", self.precision, "'fp16' or 'fp32'")
         score = self.min_track_score
         _require(_is_number(score) and 0 <= score <= 1, "min_track_score", score, "a number from 0 to 1")
+        far = self.far
+        _require(
+            far is None or (_is_number(far) and 0 < far < 1),
+            "far",
+            far,
+            "None or a number between 0 and 1, such as 1e-4",
+        )
         for name in ("similarity_threshold", "linkage_threshold"):
             value = getattr(self, name)
             _require(

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fastface.gallery import Gallery
 from fastface.match import Person, identify, long_enough, track_score
-from fastface.match.identify import CONFLICT_FRAMES, DOUBT
+from fastface.match.identify import CONFLICT_FRAMES, DOUBT, MIN_LEGIBILITY
 from fastface.types import Embeddings
 
 DIM = 128
 LINKAGE = 0.2
 
 
-def embedded(means: Sequence[np.ndarray], legibility: float = 0.9) -> Embeddings:
+def embedded(means: Sequence[np.ndarray], legibility: float = 1.0) -> Embeddings:
     """Tracks numbered from 0, of five faces each."""
     n = len(means)
     return Embeddings(
@@ -134,8 +135,26 @@ def test_doubtful_tracks_do_not_join_whom_they_were_seen_beside(cast: Cast) -> N
 def test_poor_faces_count_for_less(cast: Cast) -> None:
     """The same vectors that are one person when clear are two when small and blurred."""
     a, b = cast.people[0], 0.3 * cast.people[0] + (1 - 0.09) ** 0.5 * cast.people[1]
-    for legibility, people in ((0.9, 1), (0.3, 2)):
+    for legibility, people in ((0.95, 1), (0.7, 2)):
         assert len(told(embedded([a, b], legibility))) == people
+
+
+def test_faces_too_poor_to_tell_are_left_alone(cast: Cast) -> None:
+    """They found nobody and get no name, however alike; a better one beside them is not held up."""
+    poor = embedded(cast.people[[0, 0]], MIN_LEGIBILITY - 0.01)
+    assert told(poor) == []
+    assert told(poor, gallery=gallery(cast, ann=0), similarity_threshold=0.5) == []
+    mixed = replace(poor, legibility=np.array([1.0, MIN_LEGIBILITY - 0.01], np.float32))
+    assert groups(told(mixed)) == [(0,)]
+    assert groups(told(replace(poor, legibility=np.full(2, MIN_LEGIBILITY + 0.01, np.float32)))) == [(0,), (1,)]
+
+
+def test_poor_faces_are_never_the_same_for_sure(cast: Cast) -> None:
+    """Blurred strangers have cosines of 0.9; only the discounted average may join them."""
+    a = cast.people[0]
+    b = 0.9 * a + (1 - 0.81) ** 0.5 * cast.people[1]
+    assert groups(told(embedded([a, b], 0.45))) == [(0,), (1,)]
+    assert groups(told(embedded([a, b], 1.0))) == [(0, 1)]
 
 
 @pytest.mark.parametrize("alike", [0.97, 0.75])
@@ -176,10 +195,23 @@ def test_the_similarity_threshold_of_the_gallery(cast: Cast) -> None:
         assert person.name == name
 
 
-def test_the_best_of_a_persons_photographs_counts(cast: Cast) -> None:
-    known = Gallery("a model", {"ann": cast.people[[3, 0, 4]].astype(np.float32)})
-    (person,) = told(cast.tracks([0]), gallery=known, similarity_threshold=0.5)
+def test_a_person_is_compared_with_the_centroid_of_the_photographs(cast: Cast) -> None:
+    """Two photographs that each resemble too little name together; one of somebody else does not."""
+    photographs = np.stack([0.6 * cast.people[0] + 0.8 * cast.people[i] for i in (3, 4)]).astype(np.float32)
+    (person,) = told(embedded([cast.people[0]]), gallery=Gallery("m", {"ann": photographs}), similarity_threshold=0.7)
     assert person.name == "ann"
+    assert person.similarity == pytest.approx(1.2 / (1.2**2 + 2 * 0.8**2) ** 0.5, abs=1e-5)
+    one = Gallery("m", {"ann": photographs[:1]})
+    (person,) = told(embedded([cast.people[0]]), gallery=one, similarity_threshold=0.7)
+    assert person.name is None
+
+
+def test_somebody_remembered_without_a_name(cast: Cast) -> None:
+    known = gallery(cast, ann=0)
+    assert known.add_unknown(cast.people[1].astype(np.float32)) == "unknown-1"
+    people = told(embedded(cast.people[[0, 1, 2]]), gallery=known, similarity_threshold=0.5)
+    assert [(p.name, p.gallery_id) for p in people] == [("ann", "ann"), (None, "unknown-1"), (None, None)]
+    assert [p.similarity for p in people] == [pytest.approx(1), pytest.approx(1), None]
 
 
 def halves(cast: Cast) -> Embeddings:

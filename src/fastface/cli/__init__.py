@@ -1,4 +1,4 @@
-"""The command line: `fastface process | render | models | demo | doctor`.
+"""The command line: `fastface process | search | gallery | calibrate | render | models | demo | doctor`.
 
 Exit codes: 0 done, 1 another failure of ours, 2 usage, 3 bad input, 4 models missing, 5 GPU failure, 130 interrupted.
 """
@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-_COMMANDS = ("process", "render", "models", "demo", "doctor")
+_COMMANDS = ("process", "search", "gallery", "calibrate", "render", "models", "demo", "doctor")
 
 
 def build_parser() -> argparse.ArgumentParser:

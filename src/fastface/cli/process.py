@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastface.cli.search import add_threshold_options
 from fastface.errors import InputValidationError
 
 if TYPE_CHECKING:
@@ -27,7 +29,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("video", metavar="VIDEO")
     parser.add_argument("-o", "--output", metavar="OUT", help="write the timeline: .json, .csv or .parquet")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
-    parser.add_argument("--gallery", metavar="DIR", help="known people: a folder of photographs per person")
+    parser.add_argument(
+        "--gallery", metavar="PATH", help="known people: a gallery file, or a folder of photographs per person"
+    )
+    parser.add_argument(
+        "--remember",
+        action="store_true",
+        help="add the people whom the gallery file does not know to it, under ids that stay the same over all videos; "
+        "the file is made if there is none",
+    )
     parser.add_argument("--min-face-size", type=int, default=20, metavar="N", help="pixels (default: %(default)s)")
     parser.add_argument(
         "--thresholds",
@@ -53,17 +63,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="S",
         help="dismiss tracks whose best faces score less; 0 keeps all (default: %(default)s)",
     )
-    parser.add_argument(
-        "--similarity-threshold",
-        type=float,
-        metavar="S",
-        help="cosine from which somebody is taken for a person of the gallery (default: the model's)",
-    )
+    add_threshold_options(parser, "that a stranger is taken for anybody in the gallery")
     parser.add_argument(
         "--linkage-threshold",
         type=float,
         metavar="S",
         help="average cosine from which tracks are one person (default: the model's)",
+    )
+    parser.add_argument(
+        "--embeddings",
+        choices=("beside", "inside", "no"),
+        default="beside",
+        help="of a .json output: what each track looks like in an .npz beside it, inside it, or not at all; needed to "
+        "search it, or to compare it with a gallery, later (default: %(default)s)",
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser
@@ -79,14 +91,17 @@ def run(args: argparse.Namespace) -> int:
         # Said before the work, not after it.
         if not Path(args.output).resolve().parent.is_dir():
             raise InputValidationError(f"--output is {args.output!r}, but its folder does not exist")
+    if args.remember and (args.gallery is None or os.path.isdir(args.gallery)):
+        raise InputValidationError("--remember needs --gallery FILE, a file and not a folder")
     import fastface
 
+    fresh = args.remember and not os.path.exists(args.gallery)
     show = not args.quiet and sys.stderr.isatty()
     with _progress(show) as progress:
         timeline = fastface.process(
             args.video,
             device=args.device,
-            gallery=args.gallery,
+            gallery=None if fresh else args.gallery,
             min_face_size=args.min_face_size,
             thresholds=tuple(args.thresholds),
             factor=args.factor,
@@ -94,11 +109,19 @@ def run(args: argparse.Namespace) -> int:
             embed=args.embed,
             every=args.every,
             min_track_score=args.min_track_score,
+            far=args.far,
             similarity_threshold=args.similarity_threshold,
             linkage_threshold=args.linkage_threshold,
             progress=progress,
         )
-    if writer is not None:
+    if args.remember:
+        model = str(timeline.run["embedder"]["name"])
+        gallery = fastface.Gallery(model) if fresh else fastface.Gallery.load(args.gallery)
+        timeline = gallery.update(timeline, far=args.far, similarity_threshold=args.similarity_threshold)
+        gallery.save(args.gallery)
+    if writer == "to_json":
+        timeline.to_json(args.output, embeddings=args.embeddings)
+    elif writer is not None:
         getattr(timeline, writer)(args.output)
     if not args.quiet:
         summary(timeline)
@@ -134,8 +157,8 @@ def _progress(show: bool) -> Iterator[Callable[[int, int | None], None] | None]:
         yield update
 
 
-def _clock(seconds: float) -> str:
-    """0:07.5 or 1:02:03.4"""
+def clock(seconds: float) -> str:
+    """Seconds as 0:07.5 or 1:02:03.4."""
     tenths = round(seconds * 10)
     hours, rest = divmod(tenths, 36000)
     minutes, rest = divmod(rest, 600)
@@ -153,14 +176,14 @@ def summary(timeline: Timeline) -> None:
     video, run_ = timeline.video, timeline.run
     rate = run_["frames_decoded"] / run_["seconds"] if run_["seconds"] else 0.0
     console.print(
-        f"{video['path']}: {video['width']}x{video['height']} {video['codec']}, {_clock(video['duration'])}, "
+        f"{video['path']}: {video['width']}x{video['height']} {video['codec']}, {clock(video['duration'])}, "
         f"{video['frame_count']} frames in {run_['seconds']:.1f} s ({rate:.0f} fps) on {run_['device']}",
         markup=False,
     )
     if timeline.identities:
         table = Table("person", "screen time", "similarity", "when", box=None, pad_edge=False, header_style="bold")
         for person in timeline.identities:
-            spans = [f"{_clock(s.start)}-{_clock(s.end)}" for s in person.instances]
+            spans = [f"{clock(s.start)}-{clock(s.end)}" for s in person.instances]
             when = ", ".join(spans[:6]) + (f" and {len(spans) - 6} more" if len(spans) > 6 else "")
             score = "" if person.similarity is None else f"{person.similarity:.2f} (>= {person.threshold:.2f})"
             table.add_row(Text(person.label), f"{person.screen_time:.1f} s", score, when)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastface.match import Person
 from fastface.timeline.timeline import Identity, Span, Timeline, Track
-from fastface.types import Faces, VideoInfo
+from fastface.types import Embeddings, Faces, VideoInfo
 
 
 def build_timeline(
@@ -22,6 +22,7 @@ def build_timeline(
     faces: Faces,
     people: Sequence[Person],
     every: int,
+    embeddings: Embeddings | None = None,
 ) -> Timeline:
     """Put the result together.
 
@@ -33,6 +34,7 @@ def build_timeline(
         faces: every face, ordered by frame, without identities.
         people: who has which tracks.
         every: frames from one that was looked at to the next; a face counts for that long.
+        embeddings: of the tracks.
 
     Returns:
         The timeline, tracks and identities numbered from 0 in the order of first appearance.
@@ -52,7 +54,7 @@ def build_timeline(
 
     identities = []
     for i, person in enumerate(people):
-        spans = tuple(Span(seconds(a), seconds(b), a, b) for a, b in _union(sorted(extent[t] for t in person.tracks)))
+        spans = tuple(Span(seconds(a), seconds(b), a, b) for a, b in union(sorted(extent[t] for t in person.tracks)))
         identities.append(
             Identity(
                 id=i,
@@ -61,6 +63,7 @@ def build_timeline(
                 threshold=person.threshold,
                 screen_time=float(sum(s.end - s.start for s in spans)),
                 instances=spans,
+                gallery_id=person.gallery_id,
             )
         )
     track = np.array([number[t] for t in faces.track.tolist()], np.int64)
@@ -75,7 +78,10 @@ def build_timeline(
         "frame_count": len(times),
         "average_rate": info.average_rate,
     }
-    return Timeline(video, run, tuple(identities), tracks, replace(faces, track=track, identity=identity))
+    if embeddings is not None:
+        mine = np.array([number[t] for t in embeddings.track.tolist()], np.int64)
+        embeddings = replace(embeddings, track=mine)[np.argsort(mine)]
+    return Timeline(video, run, tuple(identities), tracks, replace(faces, track=track, identity=identity), embeddings)
 
 
 def _extents(faces: Faces) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -85,7 +91,7 @@ def _extents(faces: Faces) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
     return ids, faces.frame[start], faces.frame[len(faces) - 1 - back] if len(faces) else faces.frame
 
 
-def _union(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def union(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Half-open frame spans, sorted, with those that touch or overlap joined."""
     out: list[tuple[int, int]] = []
     for a, b in spans:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fastface.errors import InputValidationError
 from fastface.files import replacing
+from fastface.timeline import vectors
 from fastface.timeline.timeline import Identity, Span, Timeline, Track
 from fastface.types import Faces
 
@@ -39,9 +40,14 @@ def _optional(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
 
 
-def to_document(timeline: Timeline) -> dict[str, Any]:
-    """See :meth:`Timeline.to_dict`."""
+def to_document(timeline: Timeline, embeddings: str = "no") -> dict[str, Any]:
+    """See :meth:`Timeline.to_dict`; embeddings: "beside", "inside" or "no"."""
     faces = timeline.faces
+    told = {}
+    if embeddings != "no" and timeline.embeddings is not None:
+        model = timeline.run.get("embedder", {}).get("name")
+        packed = vectors.pack(timeline.embeddings)
+        told = {"embeddings": vectors.entry(timeline.embeddings, model, packed, embeddings)}
     return {
         "schema": SCHEMA,
         "video": dict(timeline.video),
@@ -50,6 +56,7 @@ def to_document(timeline: Timeline) -> dict[str, Any]:
             {
                 "id": p.id,
                 "name": p.name,
+                "gallery_id": p.gallery_id,
                 "similarity": _optional(p.similarity),
                 "threshold": _optional(p.threshold),
                 "screen_time": round(p.screen_time, _TIME_DIGITS),
@@ -78,26 +85,40 @@ def to_document(timeline: Timeline) -> dict[str, Any]:
             "track": faces.track.tolist(),
             "identity": [None if i < 0 else i for i in faces.identity.tolist()],
         },
+        **told,
     }
 
 
-def dump_json(timeline: Timeline, path: str | os.PathLike[str] | None, *, indent: int | None) -> str:
+def dump_json(
+    timeline: Timeline, path: str | os.PathLike[str] | None, *, indent: int | None, embeddings: str | None = None
+) -> str:
     """See :meth:`Timeline.to_json`."""
-    text = json.dumps(to_document(timeline), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    where = embeddings if embeddings is not None else "no" if path is None else "beside"
+    if where not in ("beside", "inside", "no"):
+        raise InputValidationError(f"embeddings is {embeddings!r}, must be 'beside', 'inside', 'no' or None")
+    if where == "beside" and path is None:
+        raise InputValidationError("embeddings is 'beside', but there is no path beside which they could be")
+    document = to_document(timeline, where)
+    text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
     if path is not None:
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
+            if where == "beside" and timeline.embeddings is not None:
+                # First: whoever finds the document finds them. With an old document they are known not to be its own.
+                with replacing(vectors.beside(Path(path))) as file:
+                    file.write_bytes(vectors.pack(timeline.embeddings))
     return text
 
 
 def load_json(source: str | os.PathLike[str]) -> Timeline:
     """See :meth:`Timeline.from_json`."""
+    path = None
     if isinstance(source, str) and source.lstrip().startswith("{"):
         text, name = source, "the text"
     else:
-        name = str(source)
+        name, path = str(source), Path(source)
         try:
-            text = Path(source).read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise InputValidationError(f"cannot read the timeline {name!r}: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -106,7 +127,7 @@ def load_json(source: str | os.PathLike[str]) -> Timeline:
         document = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputValidationError(f"{name!r} is not a timeline: not JSON ({error})") from error
-    return from_document(document)
+    return from_document(document, path)
 
 
 class _Reader:
@@ -166,9 +187,13 @@ class _Reader:
 
 
 def _identity(reader: _Reader) -> Identity:
-    name = reader["name"].value
-    if name is not None and not isinstance(name, str):
-        raise reader["name"].fail(f"must be a string or null, is {name!r}")
+    names = []
+    for key in ("name", "gallery_id"):
+        # Documents of the first version have no gallery_id.
+        value = reader[key].value if key == "name" else reader.mapping().get(key)
+        if value is not None and not isinstance(value, str):
+            raise reader[key].fail(f"must be a string or null, is {value!r}")
+        names.append(value)
 
     def optional(key: str) -> float | None:
         return None if reader[key].value is None else reader[key].number()
@@ -185,11 +210,12 @@ def _identity(reader: _Reader) -> Identity:
         spans.append(span)
     return Identity(
         reader["id"].integer(),
-        name,
+        names[0],
         optional("similarity"),
         optional("threshold"),
         reader["screen_time"].number(),
         tuple(spans),
+        names[1],
     )
 
 
@@ -199,8 +225,8 @@ def _unique(ids: list[int], where: str) -> set[int]:
     return set(ids)
 
 
-def from_document(document: Any) -> Timeline:
-    """See :meth:`Timeline.from_dict`."""
+def from_document(document: Any, path: Path | None = None) -> Timeline:
+    """See :meth:`Timeline.from_dict`; path: of the file that it was read from."""
     root = _Reader(document, "document")
     schema = root["schema"].value
     if schema != SCHEMA:
@@ -241,6 +267,10 @@ def from_document(document: Any) -> Timeline:
         raise columns["track"].fail("names a track that is not in tracks")
     if (np.diff(arrays["frame"]) < 0).any() or (arrays["frame"] < 0).any():
         raise columns["frame"].fail("must be in ascending order from 0")
+    embeddings, missing = vectors.read(root.mapping().get("embeddings"), path)
+    if embeddings is not None and not set(embeddings.track.tolist()) <= track_ids:
+        raise root["embeddings"].fail("are of a track that is not in tracks")
+    video, run = dict(root["video"].mapping()), dict(root["run"].mapping())
     return Timeline(
-        dict(root["video"].mapping()), dict(root["run"].mapping()), identities, tuple(tracks), Faces(**arrays)
+        video, run, identities, tuple(tracks), Faces(**arrays), embeddings, missing or "it was made without"
     )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastface.errors import InputValidationError
-from fastface.types import Faces
+from fastface.types import Embeddings, Faces
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fastface.gallery import Gallery
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,15 @@ class Identity:
 
     Attributes:
         id: from 0, in the order of first appearance.
-        name: from the gallery; None until known.
-        similarity: cosine in [-1, 1]. Named: between the person's faces here and in the gallery. Unnamed: the lowest
-            average similarity at which tracks were joined to this person; None where there was nothing to join.
+        name: from the gallery, or from :meth:`Timeline.rename`; None until known.
+        similarity: cosine in [-1, 1]. Known to the gallery: between the person's faces here and there. Else the lowest
+            average similarity at which tracks were joined to this person; None where there was nothing to join, or
+            where somebody said by hand who this is.
         threshold: the least similarity that was asked for; None where similarity is.
         screen_time: seconds, the length of all instances together.
         instances: when, in order, without overlap.
+        gallery_id: under which the gallery has this person: the name, or "unknown-7", which is the same in every video
+            that was compared with that gallery; None: not there.
     """
 
     id: int
@@ -52,11 +57,12 @@ class Identity:
     threshold: float | None
     screen_time: float
     instances: tuple[Span, ...]
+    gallery_id: str | None = None
 
     @property
     def label(self) -> str:
-        """The name, or "person 3" (counted from 1) where none is known."""
-        return self.name if self.name is not None else f"person {self.id + 1}"
+        """The name, else the gallery's id, else "person 3" (counted from 1)."""
+        return self.name or self.gallery_id or f"person {self.id + 1}"
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,8 @@ class Timeline:
         identities: the people, in the order of first appearance.
         tracks: the faces followed, in the order of first appearance.
         faces: one row per detected face, ordered by frame.
+        embeddings: what each track looks like, by which people are searched for and told apart later without the
+            video; None where a document came without (:attr:`embeddings_missing` says why).
     """
 
     video: Mapping[str, Any]
@@ -112,6 +120,8 @@ class Timeline:
     identities: tuple[Identity, ...]
     tracks: tuple[Track, ...]
     faces: Faces
+    embeddings: Embeddings | None = None
+    embeddings_missing: str = "it was made without"
 
     def __repr__(self) -> str:
         people = ", ".join(f"{i.label} {i.screen_time:.1f} s" for i in self.identities[:5])
@@ -119,13 +129,13 @@ class Timeline:
         return f"Timeline({self.video.get('path')!r}: {len(self.faces)} faces; {people or 'nobody'}{more})"
 
     def identity(self, who: int | str) -> Identity:
-        """The person with this id or name.
+        """The person with this id, name or gallery id.
 
         Raises:
             InputValidationError: nobody here has it.
         """
         for person in self.identities:
-            if who in (person.id, person.name):
+            if who in (person.id, person.name, person.gallery_id) and who is not None:
                 return person
         known = ", ".join(str(p.name if p.name is not None else p.id) for p in self.identities) or "nobody"
         raise InputValidationError(f"no person {who!r} in this timeline; there is {known}")
@@ -159,14 +169,71 @@ class Timeline:
             )
         return tuple(found)
 
-    def to_dict(self) -> dict[str, Any]:
+    def rename(self, who: int | str, name: str | None) -> Timeline:
+        """A timeline in which a person has this name; None takes the name away.
+
+        Raises:
+            InputValidationError: there is no such person, the name is empty, or somebody else has it (see
+                :meth:`merge`).
+        """
+        from fastface.timeline.edit import rename
+
+        return rename(self, who, name)
+
+    def merge(self, who: int | str, *others: int | str) -> Timeline:
+        """A timeline in which several people are one, who keeps id and name of the first.
+
+        Raises:
+            InputValidationError: there is no such person, or one is given twice.
+        """
+        from fastface.timeline.edit import merge
+
+        return merge(self, who, *others)
+
+    def split(self, who: int | str, tracks: Iterable[int]) -> Timeline:
+        """A timeline in which some tracks of a person are somebody else, without a name and with a new id.
+
+        Args:
+            who: the person.
+            tracks: ids of some, not all, of the person's tracks.
+
+        Raises:
+            InputValidationError: there is no such person, or these are not some of their tracks.
+        """
+        from fastface.timeline.edit import split
+
+        return split(self, who, tracks)
+
+    def recognise(
+        self, gallery: Gallery, *, far: float | None = None, similarity_threshold: float | None = None
+    ) -> Timeline:
+        """A timeline with the names and ids that a gallery has for its people, without the video.
+
+        People whom the gallery takes for one and the same, and who were never seen at once, become one.
+
+        Args:
+            gallery: of the embedder that this timeline was made with.
+            far, similarity_threshold: see :class:`fastface.Pipeline`.
+
+        Raises:
+            GalleryError: the gallery is of another embedder.
+            InputValidationError: the timeline has no embeddings.
+        """
+        from fastface.match.remember import recognise
+
+        return recognise(self, gallery, far=far, fixed=similarity_threshold)
+
+    def to_dict(self, *, embeddings: bool = False) -> dict[str, Any]:
         """The document, schema "fastface.timeline/1": plain dicts, lists, numbers and strings.
 
         The JSON Schema is the file `timeline.schema.json` of this package; see :func:`fastface.timeline_schema`.
+
+        Args:
+            embeddings: with those, if there are any.
         """
         from fastface.timeline.document import to_document
 
-        return to_document(self)
+        return to_document(self, "inside" if embeddings else "no")
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Timeline:
@@ -179,19 +246,32 @@ class Timeline:
 
         return from_document(document)
 
-    def to_json(self, path: str | os.PathLike[str] | None = None, *, indent: int | None = None) -> str:
+    def to_json(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        indent: int | None = None,
+        embeddings: Literal["beside", "inside", "no"] | None = None,
+    ) -> str:
         """The document as JSON text; also written to `path` if one is given.
 
+        Args:
+            path: such as "timeline.json".
+            indent: spaces a level; None: one line.
+            embeddings: "beside" writes them to "timeline.npz" (where `path` is "timeline.json"), "inside" into the
+                document, "no" leaves them out. None: beside where there is a path, else no. They are biometric data.
+
         Raises:
-            InputValidationError: `path` cannot be written; what was there stays as it was.
+            InputValidationError: `path` cannot be written (what was there stays as it was), or "beside" without one.
         """
         from fastface.timeline.document import dump_json
 
-        return dump_json(self, path, indent=indent)
+        return dump_json(self, path, indent=indent, embeddings=embeddings)
 
     @classmethod
     def from_json(cls, source: str | os.PathLike[str]) -> Timeline:
-        """Read a file that :meth:`to_json` wrote (a path), or its text (a string that begins with "{").
+        """Read a file that :meth:`to_json` wrote (a path), with the embeddings beside it if they are there, or its text
+        (a string that begins with "{").
 
         Raises:
             InputValidationError: there is no such file, it is not JSON, or not a document of this schema.
