@@ -149,14 +149,14 @@ class TestScheduling:
         with NvdecDecoder(
             clip("h264_closed"), sessions=1, batch_size=4, memory=1, hold=1, _backend=FakeGpu.maker()
         ) as decoder:
-            blocks = list(decoder._free)
+            blocks = list(decoder._ring.free)
             for batch in decoder:
                 assert len(batch.ready.records) >= 1  # type: ignore[attr-defined]
                 batch.wait(77)
                 batch.release(77)
                 batch.release(77)  # once is enough
-            used = [b for b in decoder._free if b.freed.records]  # type: ignore[attr-defined]
-            assert {id(b) for b in used} <= {id(b) for b in decoder._free} | {id(b) for b in blocks}
+            used = [b for b in decoder._ring.free if b.freed.records]  # type: ignore[attr-defined]
+            assert {id(b) for b in used} <= {id(b) for b in decoder._ring.free} | {id(b) for b in blocks}
             assert sum(len(b.freed.records) for b in used) == 30  # type: ignore[attr-defined]
             # Each reuse waited for the reader before it.
             for b in used:

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from decode_clips import CLIPS, Clip, loop, make
 
-from fastface.decode import LibavDecoder
-from fastface.decode import headers
+from fastface.decode import LibavDecoder, headers
 from fastface.decode.probe import DecodeStats
 from fastface.decode.segments import Coded, SegmentReader, plan
 from fastface.errors import InputValidationError
@@ -269,7 +268,8 @@ class TestHeaders:
 
     @pytest.mark.parametrize(("kind", "entry"), [(1, False), (5, True)])
     def test_h264_only_idr_is_an_entry(self, kind: int, entry: bool) -> None:
-        look = headers.headers_of("h264", b"").look(b"\0\0\0\1\x09\x10\0\0\1\x06\x05\0\0\1" + bytes([0x60 | kind, 9, 9]))
+        data = b"\0\0\0\1\x09\x10\0\0\1\x06\x05\0\0\1" + bytes([0x60 | kind, 9, 9])
+        look = headers.headers_of("h264", b"").look(data)
         assert look.entry is entry
 
     @pytest.mark.parametrize("name", ["rawvideo", "mpeg4"])
