@@ -10,8 +10,7 @@ import numpy as np
 from av.bitstream import BitStreamFilterContext
 
 from fastface.decode.device import Unsupported
-from fastface.decode.probe import DecodeStats, describe, open_container, video_stream
-from fastface.errors import VideoProcessingError
+from fastface.decode.probe import VideoFile, describe
 from fastface.types import VideoInfo
 
 CODECS = {"h264": 4, "hevc": 8, "vp8": 9, "vp9": 10, "av1": 11}
@@ -66,54 +65,32 @@ class Stream:
     origin: int | None
 
 
-def examine(path: str, stats: DecodeStats) -> Stream:
+def examine(file: VideoFile) -> Stream:
     """What the file holds, with its first frame decoded by libav: the same VideoInfo and origin of time as on the CPU.
 
     Raises:
-        InputValidationError, VideoProcessingError: as LibavDecoder.
+        VideoProcessingError: not a single frame can be decoded.
         Unsupported: NVDEC would not give the same frames.
     """
-    container = open_container(path)
-    try:
-        stream = video_stream(container, path)
-        skipped = 0
-        first = None
-        packets = container.demux(stream)
-        while first is None:
-            try:
-                frames = next(packets).decode()
-            except StopIteration:
-                break
-            except av.error.FFmpegError:
-                skipped += 1
-                continue
-            first = next(iter(frames), None)
-        if first is None:
-            raise VideoProcessingError(
-                f"not a single frame of {path!r} can be decoded ({skipped} packets were damaged)"
-            )
-        info = describe(path, container, stream, first, stats)
-        context = stream.codec_context
-        name = _ALIASES.get(info.codec, info.codec)
-        if name not in CODECS:
-            raise Unsupported(f"NVDEC is not used for {info.codec}")
-        if info.pixel_format not in _DEPTHS:
-            raise Unsupported(f"NVDEC is not used for {info.pixel_format}")
-        if first.interlaced_frame:
-            raise Unsupported("NVDEC would deinterlace this interlaced video")
-        coded_width = context.coded_width or first.width
-        coded_height = context.coded_height or first.height
-        form = Format(name, _DEPTHS[info.pixel_format], first.width, first.height, coded_width, coded_height)
-        time_base = stream.time_base
-        origin = first.pts
-    finally:
-        container.close()
-    if (coded_width, coded_height) != (first.width, first.height) and _cropped_at_origin(path, name):
+    first = file.first_frame()
+    info = describe(file, first)
+    name = _ALIASES.get(info.codec, info.codec)
+    if name not in CODECS:
+        raise Unsupported(f"NVDEC is not used for {info.codec}")
+    if info.pixel_format not in _DEPTHS:
+        raise Unsupported(f"NVDEC is not used for {info.pixel_format}")
+    if first.interlaced_frame:
+        raise Unsupported("NVDEC would deinterlace this interlaced video")
+    context = file.stream.codec_context
+    coded_width = context.coded_width or first.width
+    coded_height = context.coded_height or first.height
+    form = Format(name, _DEPTHS[info.pixel_format], first.width, first.height, coded_width, coded_height)
+    if (coded_width, coded_height) != (first.width, first.height) and _cropped_at_origin(file, name):
         raise Unsupported("the picture is cropped on the left or at the top, which PyNvVideoCodec ignores")
-    return Stream(info, form, time_base, origin)
+    return Stream(info, form, file.stream.time_base, first.pts)
 
 
-def _cropped_at_origin(path: str, codec: str) -> bool:
+def _cropped_at_origin(file: VideoFile, codec: str) -> bool:
     """Whether an H.264 or HEVC stream that is cropped at all is cropped on the left or at the top.
 
     libav writes the parameter sets anew twice, as they are and with both offsets 0: if that makes no
@@ -123,13 +100,13 @@ def _cropped_at_origin(path: str, codec: str) -> bool:
         return False
     out: list[bytes] = []
     for options in ("", "=crop_left=0:crop_top=0"):
-        with open_container(path) as container:
-            stream = video_stream(container, path)
-            try:
-                rewrite = BitStreamFilterContext(f"{codec}_mp4toannexb,{codec}_metadata{options}", stream)
-                packet = next(p for p in container.demux(stream) if p.size)
-                packet.is_keyframe = True  # parameter sets are put in front of these only
-                out.append(b"".join(bytes(p) for p in rewrite.filter(packet)))
-            except (av.error.FFmpegError, StopIteration):
-                return True  # cannot be told: let libav do it
+        packet = file.first_packet()
+        if packet is None:
+            return True
+        try:
+            rewrite = BitStreamFilterContext(f"{codec}_mp4toannexb,{codec}_metadata{options}", file.stream)
+            packet.is_keyframe = True  # parameter sets are put in front of these only
+            out.append(b"".join(bytes(p) for p in rewrite.filter(packet)))
+        except av.error.FFmpegError:
+            return True  # cannot be told: let libav do it
     return out[0] != out[1]

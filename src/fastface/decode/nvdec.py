@@ -6,9 +6,9 @@ segment: an empty packet flushes it. One pass over the file by one thread, rathe
 costs 12 µs a packet (80,000 frames/s), works in every container (transport and elementary streams have no index), and
 starts at once; packets that wait (`packets.py`) are bounded by bytes and by number.
 
-Memory is bounded whatever the length of the video: the ring (`ring.py`) is allocated once, as blocks of one batch each. In order
-(`ordered=True`), sessions that are ahead fill blocks until only a reserve is left, which only the session with the
-segment that is due may take: so it always gets on, and a small ring makes decoding slower, never stuck. With
+Memory is bounded whatever the length of the video: the ring (`ring.py`) is allocated once, as blocks of one batch each.
+In order (`ordered=True`), sessions that are ahead fill blocks until only a reserve is left, which only the session with
+the segment that is due may take: so it always gets on, and a small ring makes decoding slower, never stuck. With
 `ordered=False` batches come as they are complete and few blocks suffice; `InOrder` restores the order of results.
 
 Who waits for whom: a session copies each surface into its block on its own stream before the next `Decode()` may
@@ -31,7 +31,7 @@ from fastface.decode.device import NO_PTS, DeviceFrameBatch, Unsupported
 from fastface.decode.format import examine
 from fastface.decode.packets import PacketQueue, Work
 from fastface.decode.parts import Account, Part, Parts
-from fastface.decode.probe import Clock, DecodeStats
+from fastface.decode.probe import Clock, DecodeStats, VideoFile
 from fastface.decode.ring import Block, Ring
 from fastface.decode.segments import MIN_FRAMES, Coded, SegmentReader
 from fastface.decode.threads import Stopped, Threads
@@ -103,36 +103,37 @@ class NvdecDecoder:
             if value is not None and value < 1:
                 raise InputValidationError(f"{label} is {value}, must be at least 1")
         self.stats = DecodeStats()
-        self._path = os.fspath(path)
         self._every, self._ordered = every, ordered
-        stream = examine(self._path, self.stats)
-        self.info = stream.info
-        self._form, self._time_base, self._origin = stream.form, stream.time_base, stream.origin
-        self._backend: Backend = (_backend or CudaBackend)(device_id, self._form)
-        self.sessions = sessions or min(MAX_SESSIONS, self._backend.engines + 1)
         self._threads = Threads()
-        self._ring = Ring(
-            self._threads,
-            self._backend,
-            self._form.frame_bytes,
-            batch_size=batch_size,
-            sessions=self.sessions,
-            ordered=ordered,
-            every=every,
-            hold=hold,
-            frame_count=self.info.frame_count,
-            memory=memory,
-        )
-        self.batch_size, self.ring_bytes = self._ring.batch_size, self._ring.size
+        self._file = VideoFile(path, self.stats)
+        try:
+            stream = examine(self._file)
+            self.info = stream.info
+            self._form, self._time_base, self._origin = stream.form, stream.time_base, stream.origin
+            self._backend: Backend = (_backend or CudaBackend)(device_id, self._form)
+            self.sessions = sessions or min(MAX_SESSIONS, self._backend.engines + 1)
+            self._ring = Ring(
+                self._threads,
+                self._backend,
+                self._form.frame_bytes,
+                batch_size=batch_size,
+                sessions=self.sessions,
+                ordered=ordered,
+                every=every,
+                hold=hold,
+                frame_count=self.info.frame_count,
+                memory=memory,
+            )
+            self.batch_size, self.ring_bytes = self._ring.batch_size, self._ring.size
+            self._reader = SegmentReader(self._file, min_frames=min_frames, cut=self.sessions > 1, origin=self._origin)
+        except BaseException:
+            self._file.close()
+            raise
         self._packets = PacketQueue(self._threads)
         self._parts = Parts(self._threads, ordered=ordered)
         self._account = Account(self.stats)
         self._iterated = False
-        self._reader: SegmentReader | None = None
         try:
-            self._reader = SegmentReader(
-                self._path, min_frames=min_frames, cut=self.sessions > 1, origin=self._origin, stats=self.stats
-            )
             self._threads.start(self._demux, "demux")
             for i in range(self.sessions):
                 self._threads.start(self._session, f"nvdec-{i}")
@@ -144,7 +145,6 @@ class NvdecDecoder:
     # The demuxing thread
 
     def _demux(self) -> None:
-        assert self._reader is not None
         work: Work | None = None
         chunk: list[Coded] = []
         reader = iter(self._reader)
@@ -244,7 +244,7 @@ class NvdecDecoder:
         except Exception as error:
             if "not supported" in str(error).lower():
                 raise Unsupported(f"NVDEC refuses the stream: {_first_line(error)}") from error
-            raise GPUError(f"NVDEC failed at frame {number} of {self._path!r}: {_first_line(error)}") from error
+            raise GPUError(f"NVDEC failed at frame {number} of {self._file.path!r}: {_first_line(error)}") from error
         part.final = True
         part.lost = work.shown - (number - work.base)
         self._submit(session, part, clock.end)
@@ -337,8 +337,7 @@ class NvdecDecoder:
         Batches that are still held stay readable.
         """
         self._threads.stop()
-        if self._reader is not None:
-            self._reader.close()
+        self._file.close()
         self._parts.clear()
         self._packets.clear()
         self._ring.close()

@@ -26,15 +26,13 @@ import numpy as np
 from av.bitstream import BitStreamFilterContext
 
 from fastface.decode.headers import Look, headers_of
-from fastface.decode.probe import DecodeStats, open_container, video_stream
+from fastface.decode.probe import DecodeStats, VideoFile
 
 MIN_FRAMES = 64
 """Packets that a segment has at least (the last one may have fewer)."""
 
 LOOKAHEAD = 1024
 """Packets that are held back at most until a cut is decided; then it is refused."""
-
-_BREAKS_OFF = "the file breaks off, or parts of it are missing: a packet is incomplete"
 
 
 class Coded(NamedTuple):
@@ -88,11 +86,11 @@ class SegmentReader:
     Memory is bounded by the lookahead, whatever the length of the file. Can be iterated over once, in one thread.
 
     Args:
-        path: a file.
+        source: a file's name, or a file that is open already, which is closed with the reader.
         min_frames: packets that a segment has at least; the cut is made at the next safe key packet.
         cut: False gives one segment.
         origin: pts of the first frame shown; packets of earlier ones are not counted as shown.
-        stats: where warnings and damaged packets go.
+        stats: where warnings and damaged packets go; those of a file that is open already hold.
 
     Attributes:
         codec: libav's name of the codec.
@@ -106,25 +104,25 @@ class SegmentReader:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        source: str | os.PathLike[str] | VideoFile,
         *,
         min_frames: int = MIN_FRAMES,
         cut: bool = True,
         origin: int | None = None,
         stats: DecodeStats | None = None,
     ) -> None:
-        self.stats = stats or DecodeStats()
         self.segments = 0
         self.new_sequence: int | None = None
-        self._container = open_container(path)
+        self._file = source if isinstance(source, VideoFile) else VideoFile(source, stats or DecodeStats())
+        self.stats = self._file.stats
         try:
-            self._stream = video_stream(self._container, path)
-            self.codec: str = self._stream.codec_context.name
-            self.time_base = self._stream.time_base
-            self._headers = headers_of(self.codec, bytes(self._stream.codec_context.extradata or b""))
-            self._filter = BitStreamFilterContext(self._headers.filter, self._stream) if self._headers.filter else None
+            stream = self._file.stream
+            self.codec: str = stream.codec_context.name
+            self.time_base = stream.time_base
+            self._headers = headers_of(self.codec, self._file.extradata)
+            self._filter = BitStreamFilterContext(self._headers.filter, stream) if self._headers.filter else None
         except BaseException:
-            self._container.close()
+            self._file.close()
             raise
         self._min_frames = max(1, min_frames)
         self._origin = origin
@@ -134,18 +132,7 @@ class SegmentReader:
 
     def _demux(self) -> Iterator[Any]:
         """Packets in decode order, through the bitstream filter; damaged ones are counted and left out."""
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.error.FFmpegError as error:
-                self.stats.warn(f"the file breaks off: {error.strerror}")
-                self.stats.skipped += 1
-                break
-            if packet.is_corrupt:
-                self.stats.warn(_BREAKS_OFF)
+        for packet in self._file.packets():
             if self._filter is None:
                 if packet.size:
                     yield packet
@@ -153,8 +140,7 @@ class SegmentReader:
             try:
                 out = self._filter.filter(packet if packet.size else None)
             except av.error.FFmpegError as error:
-                self.stats.skipped += 1
-                self.stats.warn(f"damaged packets were left out, the first because: {error.strerror}")
+                self._file.damaged(error)
                 continue
             yield from (p for p in out if p.size)
 
@@ -243,7 +229,7 @@ class SegmentReader:
 
     def close(self) -> None:
         """Release the file."""
-        self._container.close()
+        self._file.close()
 
 
 def plan(path: str | os.PathLike[str], *, min_frames: int = MIN_FRAMES) -> list[Segment]:
