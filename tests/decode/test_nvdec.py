@@ -20,17 +20,6 @@ from fastface.errors import GPUError, GPUMemoryError, InputValidationError
 ON_GPU = [n for n in CLIPS if not n.startswith("mpeg")]
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("clips")
-
-    def get(name: str) -> Path:
-        path = folder / f"{name}.{CLIPS[name].suffix}"
-        return path if path.exists() else make(path, CLIPS[name])
-
-    return get
-
-
 def whole(path: Path) -> tuple[list[int], np.ndarray]:
     """pts, and [N, rows, row] samples as they stand in the ring, of libav's frames."""
     with av.open(str(path)) as container:

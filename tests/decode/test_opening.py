@@ -7,7 +7,6 @@ from typing import Any
 
 import av
 import pytest
-from decode_clips import CLIPS, make
 from fake_gpu import FakeGpu
 
 from fastface.decode import LibavDecoder, probe
@@ -18,17 +17,6 @@ from fastface.decode.segments import plan
 from fastface.errors import VideoProcessingError
 
 NAMES = ("h264_closed", "h264_cropped", "h264_raw", "h264_ts", "hevc_mkv", "vp9_hidden", "vp9_odd")
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("clips")
-
-    def get(name: str) -> Path:
-        path = folder / f"{name}.{CLIPS[name].suffix}"
-        return path if path.exists() else make(path, CLIPS[name])
-
-    return get
 
 
 @pytest.fixture

@@ -21,18 +21,6 @@ MIN_FRAMES = 25
 UNSAFE = ("h264_open", "h264_open_ts", "hevc_cra", "mpeg2_open")
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Path of a clip by name; made once."""
-    folder = tmp_path_factory.mktemp("clips")
-
-    def get(name: str) -> Path:
-        path = folder / f"{name}.{CLIPS[name].suffix}"
-        return path if path.exists() else make(path, CLIPS[name])
-
-    return get
-
-
 def planes(frame: Any) -> bytes:
     """The visible samples of a frame."""
     deep = frame.format.components[0].bits > 8

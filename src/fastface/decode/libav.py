@@ -63,7 +63,7 @@ class LibavDecoder:
             self._file.close()
             raise
         self._first: Any = first
-        self._clock = Clock(self.stats, self.info.average_rate)
+        self._clock = Clock(self.stats, self.info.average_rate, self._file.stream.time_base)
         self._reformatter = VideoReformatter()
         frame_bytes = 3 * self.info.width * self.info.height
         self.batch_size = batch_size or max(1, min(MAX_BATCH, BATCH_BYTES // frame_bytes))
@@ -78,7 +78,7 @@ class LibavDecoder:
 
     def _time(self, frame: Any) -> float:
         """Seconds from the first frame shown; keeps the times ascending where the stream does not."""
-        time = self._clock(frame.pts, frame.duration, frame.time_base)
+        time = self._clock(frame.pts, frame.duration)
         self.stats.times.append(time)
         self.stats.end = self._clock.end
         return time

@@ -192,9 +192,8 @@ class NvdecDecoder:
 
     def _decode(self, session: Session, work: Work, tag: int) -> int:
         """Decode one segment and hand its parts over; gives the last tag used."""
-        first = work.number == 0
         origin = None if self._origin is None else self._origin * self._time_base
-        clock = Clock(self.stats, self.info.average_rate, origin=origin, started=not first)
+        clock = Clock(self.stats, self.info.average_rate, self._time_base, origin=origin, started=work.number > 0)
         records: dict[int, tuple[int | None, int | None, bool]] = {}
         part = Part(work.number, 0)
         number = work.base
@@ -210,7 +209,7 @@ class NvdecDecoder:
                         raise Unsupported(f"{wrong}, which the GPU decoder does not follow")
                 if not shown:
                     continue
-                time = clock(pts, duration, self._time_base)
+                time = clock(pts, duration)
                 part.times.append(time)
                 if number % self._every == 0:
                     if len(part.index) == self.batch_size:
