@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """What the start of a packet tells.
 
     Attributes:
@@ -110,6 +109,7 @@ class _Nal(Headers):
 
     def __init__(self, extradata: bytes, *, hevc: bool) -> None:
         self._hevc = hevc
+        self._pictures = range(32) if hevc else range(1, 6)
         length_prefixed = extradata[:1] == b"\x01"
         if length_prefixed:
             self.filter = "hevc_mp4toannexb" if hevc else "h264_mp4toannexb"
@@ -122,9 +122,6 @@ class _Nal(Headers):
     def _is_set(self, kind: int) -> bool:
         return kind in (32, 33, 34) if self._hevc else kind in (7, 8, 13, 15)
 
-    def _is_picture(self, kind: int) -> bool:
-        return kind < 32 if self._hevc else 1 <= kind <= 5
-
     def _sets(self, data: bytes) -> list[bytes]:
         return [unit for kind, unit in self._units(data) if self._is_set(kind)]
 
@@ -134,7 +131,7 @@ class _Nal(Headers):
         while 0 <= at < len(data) - 3:
             begin = at + 3
             kind = self._kind(data[begin])
-            if self._is_picture(kind):
+            if kind in self._pictures:
                 yield kind, b""
                 return
             at = data.find(b"\0\0\1", begin)
@@ -146,13 +143,13 @@ class _Nal(Headers):
         picture = -1
         sequence = False
         for kind, unit in self._units(data):
-            if self._is_picture(kind):
+            if kind in self._pictures:
                 picture = kind
             elif self._is_set(kind):
                 sets.append(unit)
                 sequence = sequence or (kind == (33 if self._hevc else 7) and unit not in self._known)
         entry = 16 <= picture <= 21 if self._hevc else picture == 5
-        new = bool(sets) and any(s not in self._known for s in sets)
+        new = any(s not in self._known for s in sets) if sets else False
         return Look(entry, True, tuple(sets), new, sequence)
 
     def learn(self, look: Look) -> None:

@@ -198,6 +198,8 @@ class NvdecDecoder:
         part = Part(work.number, 0)
         number = work.base
         unchecked = True
+        every, batch_size = self._every, self.batch_size
+        reorders = self._form.codec in _REORDERING
 
         def deliver(frames: list[tuple[int, Any]]) -> None:
             nonlocal part, number, unchecked
@@ -211,8 +213,8 @@ class NvdecDecoder:
                     continue
                 time = clock(pts, duration)
                 part.times.append(time)
-                if number % self._every == 0:
-                    if len(part.index) == self.batch_size:
+                if number % every == 0:
+                    if len(part.index) == batch_size:
                         mine = part.times.pop()
                         self._submit(session, part, clock.end)
                         part = Part(work.number, part.number + 1, times=[mine])
@@ -232,7 +234,7 @@ class NvdecDecoder:
                     tag += 1
                     # NVDEC gives the stamps of pictures that it reorders back in ascending order, whichever picture
                     # carried which: so those codecs must carry their real time stamps. (What repeats is moved on.)
-                    stamp = coded.pts if self._form.codec in _REORDERING and coded.pts is not None else tag
+                    stamp = coded.pts if reorders and coded.pts is not None else tag
                     while stamp in records:
                         stamp += 1
                     records[stamp] = (coded.pts, coded.duration, coded.shown)

@@ -47,7 +47,8 @@ class PacketQueue:
 
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
-        self._arrived = threads.condition()  # sessions wait for packets
+        self._begun = threads.condition()  # sessions wait for a segment
+        self._added = threads.condition()  # the session with the segment begun last waits for packets
         self._space = threads.condition()  # the demuxing thread waits for room
         self._todo: deque[Work] = deque()
         self._bytes = self._packets = 0
@@ -59,7 +60,7 @@ class PacketQueue:
         work = Work(number, base)
         with self._threads.lock:
             self._todo.append(work)
-            self._arrived.notify_all()
+            self._begun.notify()
         return work
 
     def put(self, work: Work, chunk: list[Coded], *, complete: bool) -> None:
@@ -76,7 +77,7 @@ class PacketQueue:
                 self._bytes += size
                 self._packets += len(chunk)
             work.complete = complete
-            self._arrived.notify_all()
+            self._added.notify()
 
     def end(self, segments: int) -> None:
         """Nothing comes after these segments."""
@@ -94,7 +95,7 @@ class PacketQueue:
                     return self._todo.popleft()
                 if self.ended:
                     return None
-                self._arrived.wait()
+                self._begun.wait()
 
     def chunks(self, work: Work) -> Iterator[list[Coded]]:
         """A segment's packets, as they come."""
@@ -104,7 +105,7 @@ class PacketQueue:
                     self._threads.check()
                     if work.complete:
                         return
-                    self._arrived.wait()
+                    self._added.wait()
                 self._threads.check()
                 chunk = work.chunks.popleft()
                 self._bytes -= sum(c.size for c in chunk)

@@ -142,7 +142,9 @@ class SegmentReader:
             except av.error.FFmpegError as error:
                 self._file.damaged(error)
                 continue
-            yield from (p for p in out if p.size)
+            for filtered in out:
+                if filtered.size:
+                    yield filtered
 
     def _inspect(self, packet: Any) -> tuple[Any, Look]:
         """What is in a packet; from here on `_cut` is False if nothing later may be cut off."""
@@ -184,10 +186,11 @@ class SegmentReader:
                 number, base, shown, count = number + 1, base + shown, 0, 0
                 self.segments = number + 1
             visible = look.shown and not packet.is_discard
-            if packet.pts is not None:
-                if self._highest is None or packet.pts > self._highest:
-                    self._highest = packet.pts
-                if self._origin is not None and packet.pts < self._origin:
+            pts = packet.pts
+            if pts is not None:
+                if self._highest is None or pts > self._highest:
+                    self._highest = pts
+                if self._origin is not None and pts < self._origin:
                     visible = False
             count += 1
             shown += visible
@@ -199,9 +202,7 @@ class SegmentReader:
                     data = np.frombuffer(head[:skip] + prefix + head[skip:], np.uint8)
                     address, size = data.ctypes.data, data.size
             duration = packet.duration or None
-            return Coded(
-                number, base, data, address, size, packet.pts, packet.dts, duration, packet.is_keyframe, visible
-            )
+            return Coded(number, base, data, address, size, pts, packet.dts, duration, packet.is_keyframe, visible)
 
         try:
             for packet in self._demux():
