@@ -207,7 +207,7 @@ def machine(fake: bool) -> None:
         import cupy
         import PyNvVideoCodec as nvc
 
-        from fastface.decode.nvdec import decoder_caps
+        from fastface.decode.cuda import decoder_caps
 
         line["device"] = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
         line["driver"] = cupy.cuda.runtime.driverGetVersion()

@@ -9,7 +9,7 @@ from typing import Any
 import av
 import numpy as np
 
-from fastface.decode.nvdec import Format
+from fastface.decode.format import Format
 
 
 def packed(frame: Any) -> np.ndarray:

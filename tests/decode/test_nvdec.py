@@ -20,17 +20,6 @@ from fastface.errors import GPUError, GPUMemoryError, InputValidationError
 ON_GPU = [n for n in CLIPS if not n.startswith("mpeg")]
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("clips")
-
-    def get(name: str) -> Path:
-        path = folder / f"{name}.{CLIPS[name].suffix}"
-        return path if path.exists() else make(path, CLIPS[name])
-
-    return get
-
-
 def whole(path: Path) -> tuple[list[int], np.ndarray]:
     """pts, and [N, rows, row] samples as they stand in the ring, of libav's frames."""
     with av.open(str(path)) as container:
@@ -149,14 +138,14 @@ class TestScheduling:
         with NvdecDecoder(
             clip("h264_closed"), sessions=1, batch_size=4, memory=1, hold=1, _backend=FakeGpu.maker()
         ) as decoder:
-            blocks = list(decoder._free)
+            blocks = list(decoder._ring.free)
             for batch in decoder:
                 assert len(batch.ready.records) >= 1  # type: ignore[attr-defined]
                 batch.wait(77)
                 batch.release(77)
                 batch.release(77)  # once is enough
-            used = [b for b in decoder._free if b.freed.records]  # type: ignore[attr-defined]
-            assert {id(b) for b in used} <= {id(b) for b in decoder._free} | {id(b) for b in blocks}
+            used = [b for b in decoder._ring.free if b.freed.records]  # type: ignore[attr-defined]
+            assert {id(b) for b in used} <= {id(b) for b in decoder._ring.free} | {id(b) for b in blocks}
             assert sum(len(b.freed.records) for b in used) == 30  # type: ignore[attr-defined]
             # Each reuse waited for the reader before it.
             for b in used:

@@ -12,26 +12,13 @@ import numpy as np
 import pytest
 from decode_clips import CLIPS, Clip, loop, make
 
-from fastface.decode import LibavDecoder
-from fastface.decode import segments as module
+from fastface.decode import LibavDecoder, headers
 from fastface.decode.probe import DecodeStats
 from fastface.decode.segments import Coded, SegmentReader, plan
 from fastface.errors import InputValidationError
 
 MIN_FRAMES = 25
 UNSAFE = ("h264_open", "h264_open_ts", "hevc_cra", "mpeg2_open")
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Path of a clip by name; made once."""
-    folder = tmp_path_factory.mktemp("clips")
-
-    def get(name: str) -> Path:
-        path = folder / f"{name}.{CLIPS[name].suffix}"
-        return path if path.exists() else make(path, CLIPS[name])
-
-    return get
 
 
 def planes(frame: Any) -> bytes:
@@ -113,7 +100,7 @@ def test_a_cut_at_any_key_would_be_wrong(clip: Any, name: str) -> None:
     reader, (packets,) = read(path)
     keys = [i for i, c in enumerate(packets) if c.key]
     assert len(keys) >= 3
-    prefix = module._codec(reader.codec, b"")  # what learns the parameter sets from the first packet
+    prefix = headers.headers_of(reader.codec, b"")  # what learns the parameter sets from the first packet
     prefix.learn(prefix.look(bytes(packets[0].data)))
     got: list[tuple[int | None, bytes]] = []
     for begin, end in zip(keys, [*keys[1:], len(packets)], strict=True):
@@ -133,7 +120,7 @@ def test_parameter_sets_stand_before_every_segment(clip: Any) -> None:
         reader, parts = read(clip(name))
         assert len(parts) == 4
         for part in parts:
-            found = {kind for kind, _ in module._codec(reader.codec, b"")._units(bytes(part[0].data))}  # type: ignore[attr-defined]
+            found = {kind for kind, _ in headers.headers_of(reader.codec, b"")._units(bytes(part[0].data))}  # type: ignore[attr-defined]
             assert kinds <= found
 
 
@@ -233,20 +220,20 @@ class TestHeaders:
 
     def test_avcc(self) -> None:
         box = bytes([1, 100, 0, 31, 0xFF, 0xE1, 0, 3, 0x67, 1, 2, 2, 0, 2, 0x68, 3, 0, 1, 0x68])
-        assert module._avcc(box) == [b"\x67\x01\x02", b"\x68\x03", b"\x68"]
+        assert headers._avcc(box) == [b"\x67\x01\x02", b"\x68\x03", b"\x68"]
 
     def test_hvcc(self) -> None:
         box = bytes(22) + bytes([2, 0xA0, 0, 1, 0, 2, 0x40, 1, 0x21, 0, 1, 0, 3, 0x42, 1, 9])
-        assert module._hvcc(box) == [b"\x40\x01", b"\x42\x01\x09"]
-        assert module._hvcc(b"\x01") == []
+        assert headers._hvcc(box) == [b"\x40\x01", b"\x42\x01\x09"]
+        assert headers._hvcc(b"\x01") == []
 
     def test_obus(self) -> None:
         data = bytes([0x12, 0, 0x0A, 2, 7, 8, 0x32, 0x81, 0x01]) + bytes(129)
-        assert [(k, len(b), e) for k, b, e in module._obus(data)] == [(2, 0, 2), (1, 2, 6), (6, 129, 138)]
-        assert list(module._obus(b"")) == []
+        assert [(k, len(b), e) for k, b, e in headers._obus(data)] == [(2, 0, 2), (1, 2, 6), (6, 129, 138)]
+        assert list(headers._obus(b"")) == []
 
     def test_av1_sequence_is_put_after_the_delimiter(self) -> None:
-        codec = module._codec("libdav1d", bytes([0x81, 4, 12, 0, 0x0A, 2, 7, 8]))
+        codec = headers.headers_of("libdav1d", bytes([0x81, 4, 12, 0, 0x0A, 2, 7, 8]))
         look = codec.look(bytes([0x12, 0, 0x32, 1, 0x10]))
         assert look.entry
         assert codec.prefix(look) == (bytes([0x0A, 2, 7, 8]), 2)
@@ -259,19 +246,20 @@ class TestHeaders:
         [(0b10000010, True, True), (0b10000000, False, False), (0b10000110, False, True), (0b10001000, False, True)],
     )
     def test_vp9(self, first: int, entry: bool, shown: bool) -> None:
-        look = module._codec("vp9", b"").look(bytes([first, 0x49, 0x83, 0x42]))
+        look = headers.headers_of("vp9", b"").look(bytes([first, 0x49, 0x83, 0x42]))
         assert (look.entry, look.shown) == (entry, shown)
 
     def test_vp8_hidden_frames(self) -> None:
-        look = module._codec("vp8", b"").look(bytes([0x01]))
+        look = headers.headers_of("vp8", b"").look(bytes([0x01]))
         assert (look.entry, look.shown) == (False, False)
-        assert module._codec("vp8", b"").look(bytes([0x10])).shown
+        assert headers.headers_of("vp8", b"").look(bytes([0x10])).shown
 
     @pytest.mark.parametrize(("kind", "entry"), [(1, False), (5, True)])
     def test_h264_only_idr_is_an_entry(self, kind: int, entry: bool) -> None:
-        look = module._codec("h264", b"").look(b"\0\0\0\1\x09\x10\0\0\1\x06\x05\0\0\1" + bytes([0x60 | kind, 9, 9]))
+        data = b"\0\0\0\1\x09\x10\0\0\1\x06\x05\0\0\1" + bytes([0x60 | kind, 9, 9])
+        look = headers.headers_of("h264", b"").look(data)
         assert look.entry is entry
 
     @pytest.mark.parametrize("name", ["rawvideo", "mpeg4"])
     def test_other_codecs_are_never_cut(self, name: str) -> None:
-        assert not module._codec(name, b"").can_cut
+        assert not headers.headers_of(name, b"").can_cut

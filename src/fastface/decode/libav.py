@@ -12,7 +12,7 @@ from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from fastface.decode.color import is_full_range, yuv_coefficients
-from fastface.decode.probe import Clock, DecodeStats, describe, open_container, video_stream
+from fastface.decode.probe import Clock, DecodeStats, VideoFile, describe, nothing_decoded
 from fastface.errors import InputValidationError, VideoProcessingError
 from fastface.types import FrameBatch
 
@@ -51,51 +51,34 @@ class LibavDecoder:
             raise InputValidationError(f"every is {every}, must be at least 1")
         self.stats = DecodeStats()
         self._every = every
-        self._container = open_container(path)
+        self._file = VideoFile(path, self.stats)
         try:
-            self._stream = video_stream(self._container, path)
-            self._stream.thread_type = "AUTO"
+            self._file.stream.thread_type = "AUTO"
             self._frames = self._decode()
-            try:
-                first = next(self._frames)
-            except StopIteration:
-                raise VideoProcessingError(
-                    f"not a single frame of {os.fspath(path)!r} can be decoded "
-                    f"({self.stats.skipped} packets were damaged)"
-                ) from None
-            self.info = describe(os.fspath(path), self._container, self._stream, first, self.stats)
+            first = next(self._frames, None)
+            if first is None:
+                raise nothing_decoded(self._file.path, self.stats.skipped)
+            self.info = describe(self._file, first)
         except BaseException:
-            self._container.close()
+            self._file.close()
             raise
         self._first: Any = first
-        self._clock = Clock(self.stats, self.info.average_rate)
+        self._clock = Clock(self.stats, self.info.average_rate, self._file.stream.time_base)
         self._reformatter = VideoReformatter()
         frame_bytes = 3 * self.info.width * self.info.height
         self.batch_size = batch_size or max(1, min(MAX_BATCH, BATCH_BYTES // frame_bytes))
 
     def _decode(self) -> Iterator[Any]:
         """Frames in the order shown; damaged packets are counted and left out."""
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.error.FFmpegError as error:
-                self.stats.warn(f"the file breaks off: {error.strerror}")
-                self.stats.skipped += 1
-                return
-            if packet.is_corrupt:
-                self.stats.warn("the file breaks off, or parts of it are missing: a packet is incomplete")
+        for packet in self._file.packets():
             try:
                 yield from packet.decode()
             except av.error.FFmpegError as error:
-                self.stats.skipped += 1
-                self.stats.warn(f"damaged packets were left out, the first because: {error.strerror}")
+                self._file.damaged(error)
 
     def _time(self, frame: Any) -> float:
         """Seconds from the first frame shown; keeps the times ascending where the stream does not."""
-        time = self._clock(frame.pts, frame.duration, frame.time_base)
+        time = self._clock(frame.pts, frame.duration)
         self.stats.times.append(time)
         self.stats.end = self._clock.end
         return time
@@ -172,7 +155,7 @@ class LibavDecoder:
 
     def close(self) -> None:
         """Release the file and the codec."""
-        self._container.close()
+        self._file.close()
 
     def __enter__(self) -> LibavDecoder:
         return self

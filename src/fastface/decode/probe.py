@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -11,8 +13,12 @@ from typing import Any
 import av
 
 from fastface.decode.color import is_full_range, matrix_of
-from fastface.errors import InputValidationError
+from fastface.errors import InputValidationError, VideoProcessingError
 from fastface.types import VideoInfo
+
+KEPT_PACKETS = 1024
+KEPT_BYTES = 32 << 20
+"""What is kept of the packets before the first frame; a file that needs more of them is opened again."""
 
 
 @dataclass
@@ -74,8 +80,115 @@ def video_stream(container: Any, path: str | os.PathLike[str]) -> Any:
     return video[0]
 
 
-def describe(path: str, container: Any, stream: Any, first: Any, stats: DecodeStats) -> VideoInfo:
-    """What container, stream and its first frame (av.VideoFrame) say; what had to be assumed goes to `stats`."""
+class VideoFile:
+    """The first video stream of a file, and its packets, which can be taken once; used by one thread at a time.
+
+    A file is opened once, because that takes tens of milliseconds (libav decodes some frames to learn what is in it):
+    the packets that it takes to see the first frame are kept for whoever reads the packets afterwards. So this works
+    for what cannot be rewound as well. The decoder of the first frame stays in memory until the file is closed (10 MB
+    for 1080p).
+
+    Args:
+        path: a file.
+        stats: where warnings and damaged packets go.
+
+    Attributes:
+        path: as given.
+        stats: as given.
+        container, stream: libav's.
+        extradata: the parameter sets that the container holds.
+
+    Raises:
+        InputValidationError: no such file, not media, no video stream.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], stats: DecodeStats) -> None:
+        self.path, self.stats = os.fspath(path), stats
+        self._open()
+        self.extradata = bytes(self.stream.codec_context.extradata or b"")
+
+    def _open(self) -> None:
+        self.container = open_container(self.path)
+        try:
+            self.stream = video_stream(self.container, self.path)
+        except BaseException:
+            self.container.close()
+            raise
+        self._coming: Iterator[Any] = self.container.demux(self.stream)
+        self._kept: deque[Any] = deque()
+        self._lost = False  # whether packets were taken that are not among the kept ones
+
+    def first_frame(self) -> Any:
+        """The first frame (av.VideoFrame) that can be decoded; to be called before the packets are taken.
+
+        What is damaged is not counted here, but when the packets come again.
+
+        Raises:
+            VideoProcessingError: not a single frame can be decoded.
+        """
+        damaged = size = 0
+        while True:
+            try:
+                packet = next(self._coming)
+                size += packet.size
+                self._lost = self._lost or len(self._kept) >= KEPT_PACKETS or size > KEPT_BYTES
+                if not self._lost:
+                    self._kept.append(packet)
+                frames = packet.decode()
+            except StopIteration:
+                break
+            except av.error.FFmpegError:
+                damaged += 1
+                continue
+            if frames:
+                return frames[0]
+        raise nothing_decoded(self.path, damaged)
+
+    def first_packet(self) -> Any:
+        """A copy of the first packet with something in it; after `first_frame` and before the packets are taken."""
+        first = next((p for p in self._kept if p.size), None)
+        if first is None:
+            return None
+        packet = av.Packet(bytes(first))
+        for data in first.iter_sidedata():
+            packet.set_sidedata(data)
+        return packet
+
+    def packets(self) -> Iterator[Any]:
+        """The packets in decode order, the last ones empty; where the file breaks off is noted and they end."""
+        if self._lost:
+            self.container.close()
+            self._open()
+        while True:
+            try:
+                packet = self._kept.popleft() if self._kept else next(self._coming)
+            except StopIteration:
+                return
+            except av.error.FFmpegError as error:
+                self.stats.warn(f"the file breaks off: {error.strerror}")
+                self.stats.skipped += 1
+                return
+            if packet.is_corrupt:
+                self.stats.warn("the file breaks off, or parts of it are missing: a packet is incomplete")
+            yield packet
+
+    def damaged(self, error: av.error.FFmpegError) -> None:
+        """Note that a packet was left out, because of this."""
+        self.stats.skipped += 1
+        self.stats.warn(f"damaged packets were left out, the first because: {error.strerror}")
+
+    def close(self) -> None:
+        self._kept.clear()
+        self.container.close()
+
+
+def nothing_decoded(path: str, damaged: int) -> VideoProcessingError:
+    return VideoProcessingError(f"not a single frame of {path!r} can be decoded ({damaged} packets were damaged)")
+
+
+def describe(file: VideoFile, first: Any) -> VideoInfo:
+    """What a file and its first frame (av.VideoFrame) say; what had to be assumed goes to the file's `stats`."""
+    container, stream, stats = file.container, file.stream, file.stats
     matrix, warning = matrix_of(int(first.colorspace), first.height)
     if warning:
         stats.warn(warning)
@@ -88,7 +201,7 @@ def describe(path: str, container: Any, stream: Any, first: Any, stats: DecodeSt
     elif container.duration:
         duration = container.duration / av.time_base
     return VideoInfo(
-        path=path,
+        path=file.path,
         width=width,
         height=height,
         rotation=rotation,
@@ -113,6 +226,7 @@ class Clock:
     Args:
         stats: where warnings go.
         average_rate: frames a second, for frames without a time stamp; None where unknown.
+        time_base: seconds of one unit of the stamps.
         origin: seconds of the stream at which time is 0; None takes it from the first frame.
         started: True if frames before these were shown (with another clock), so that `origin` holds.
 
@@ -122,31 +236,46 @@ class Clock:
     """
 
     def __init__(
-        self, stats: DecodeStats, average_rate: float | None, *, origin: Fraction | None = None, started: bool = False
+        self,
+        stats: DecodeStats,
+        average_rate: float | None,
+        time_base: Fraction,
+        *,
+        origin: Fraction | None = None,
+        started: bool = False,
     ) -> None:
         self._stats = stats
         self._step = 1.0 / (average_rate or 25.0)
-        self._origin = origin
+        self._unit, self._units = time_base.numerator, time_base.denominator
         self._started = started
+        self._begin(origin)
         self.last: float | None = None
         self.end = 0.0
 
-    def __call__(self, pts: int | None, duration: int | None, time_base: Fraction) -> float:
+    def _begin(self, origin: Fraction | None) -> None:
+        """Time is (pts * factor - offset) / divisor.
+
+        Whole numbers, whose quotient is rounded once: exact, and twenty times as fast as fractions.
+        """
+        self._has_origin = origin is not None
+        whole, part = (0, 1) if origin is None else (origin.numerator, origin.denominator)
+        self._factor, self._offset, self._divisor = self._unit * part, whole * self._units, self._units * part
+
+    def __call__(self, pts: int | None, duration: int | None) -> float:
         """Seconds of the next frame; ascending even where the stream is not."""
-        if self.last is None and not self._started:
-            # The origin stays None if the stream has no time stamps at all.
-            self._origin = None if pts is None else pts * time_base
+        last = self.last
+        if last is None and not self._started:
+            # There is no origin if the stream has no time stamps at all.
+            self._begin(None if pts is None else Fraction(pts * self._unit, self._units))
             time = 0.0
-        elif pts is None or self._origin is None:
+        elif pts is None or not self._has_origin:
             self._stats.warn(NO_STAMP)
-            time = (self.last or 0.0) + self._step
+            time = (last or 0.0) + self._step
         else:
-            # Whole numbers, whose quotient is rounded once: exact, and twenty times as fast as fractions.
-            whole, part = self._origin.numerator, self._origin.denominator
-            time = (pts * time_base.numerator * part - whole * time_base.denominator) / (time_base.denominator * part)
-            if self.last is not None and time <= self.last:
+            time = (pts * self._factor - self._offset) / self._divisor
+            if last is not None and time <= last:
                 self._stats.warn(BACKWARDS)
-                time = self.last + self._step
+                time = last + self._step
         self.last = time
-        self.end = time + (duration * time_base.numerator / time_base.denominator if duration else self._step)
+        self.end = time + (duration * self._unit / self._units if duration else self._step)
         return time
