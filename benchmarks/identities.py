@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How right the identities are on composed videos whose truth is known: two minutes, five people, 48 shots, and a gallery
+"""How right identities are on composed videos whose truth is known: two minutes, five people, 48 shots, and a gallery
 of three other photographs of each but one, who is a stranger to it. Writes benchmarks/results/identities.json.
 
     python3 benchmarks/identities.py [--seeds N ...] [--seconds S] [--out DIR] [--keep DIR]

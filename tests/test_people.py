@@ -184,8 +184,9 @@ class TestSearch:
         for found in result.found:
             assert 1 >= found.similarity >= found.threshold == result.threshold
             assert all(s.similarity > 0.3 for s in found.spans)
-        (whole,) = [f for f in result.found if f.identity == run().identity(f.identity.id)]
-        assert [(s.start_frame, s.end_frame) for s in whole.spans] == true_spans(film)["Madonna"]
+        spans = [[(s.start_frame, s.end_frame) for s in found.spans] for found in result.found]
+        assert true_spans(film)["Madonna"] in spans, "of the timeline of every frame"
+        assert np.abs(np.array(spans[0]) - np.array(spans[1])).max() <= 2
 
     def test_in_a_video(self, film: Film, pipeline: fastface.Pipeline) -> None:
         with fastface.Pipeline(device="cpu", embedder=MODEL, min_face_size=40, every=3) as quick:
