@@ -51,14 +51,14 @@ def test_everybody_is_enrolled(pipeline: fastface.Pipeline, folder: Path, photos
         assert vectors.shape == (2, 128)
         assert vectors.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    matcher, names = gallery.matcher(0.4)
+    matcher, names = gallery.matcher()
     for name in gallery.people:
         other = largest(photos[name])[2]
         shutil.copy(str(other.image), folder.parent / "other.jpg")
         (folder.parent / "one" / name).mkdir(parents=True)
         shutil.move(folder.parent / "other.jpg", folder.parent / "one" / name)
     for name, (vector,) in pipeline.gallery(folder.parent / "one").people.items():
-        who, similarity, _ = matcher.match(vector)
+        ((who,),), ((similarity,),) = matcher.search(vector[None])
         assert names[who] == name
         assert similarity > 0.4
 

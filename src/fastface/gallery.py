@@ -73,16 +73,15 @@ class Gallery:
                 f"cannot be compared; make the gallery again or ask for embedder={self.model!r}"
             )
 
-    def matcher(self, threshold: float) -> tuple[Any, list[str]]:
+    def matcher(self) -> tuple[Any, list[str]]:
         """A `_core.Matcher` of all vectors, and the name for each of its ids."""
         from fastface import _core
 
         names = list(self.people)
         dim = next(iter(self.people.values())).shape[1]
-        matcher = _core.Matcher(dim, threshold=threshold, sure=2.0)  # exact: naming is done once, at the end
+        matcher = _core.Matcher(dim)
         for i, name in enumerate(names):
-            for vector in self.people[name]:
-                matcher.add(vector, i)
+            matcher.add(self.people[name], np.full(len(self.people[name]), i))
         return matcher, names
 
     @classmethod

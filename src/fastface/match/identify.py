@@ -86,10 +86,10 @@ def _join_sure(embeddings: Embeddings, apart: set[tuple[int, int]]) -> list[list
     from fastface import _core
 
     dim = embeddings.mean.shape[1]
-    matcher = _core.Matcher(dim, threshold=SURE, sure=SURE)
+    matcher = _core.Matcher(dim)
     groups: list[list[int]] = []
     for row, vector in enumerate(_unit(embeddings.mean)):
-        group, _, _ = matcher.match(vector, touch=True)
+        group, _, _ = matcher.match(vector, threshold=SURE, sure=SURE)
         if group >= 0 and any((min(row, other), max(row, other)) in apart for other in groups[group]):
             group = -1
         if group < 0:
@@ -207,19 +207,20 @@ def _name(
     """Clusters per person, with name, similarity and threshold; one name is never at two places at once."""
     if gallery is None or not len(gallery):
         return [([c], None, None, None) for c in range(len(clusters))]
-    matcher, names = gallery.matcher(threshold)
-    best = [matcher.match(c, touch=False) for c in centres]
+    matcher, names = gallery.matcher()
+    ids, similarities = matcher.search(centres)
+    best = [(int(i) if s >= threshold else -1, float(s)) for i, s in zip(ids[:, 0], similarities[:, 0], strict=True)]
     out: list[tuple[list[int], str | None, float | None, float | None]] = []
     taken: dict[str, int] = {}
     for c in sorted(range(len(clusters)), key=lambda c: (-best[c][1], c)):
-        who, similarity, _ = best[c]
+        who, similarity = best[c]
         if who < 0:
             out.append(([c], None, None, None))
             continue
         name = names[who]
         if name not in taken:
             taken[name] = len(out)
-            out.append(([c], name, float(similarity), threshold))
+            out.append(([c], name, similarity, threshold))
             continue
         members, _, first, _ = out[taken[name]]
         if any(clash(row, clusters[m]) for row in clusters[c] for m in members):  # type: ignore[operator]
