@@ -419,7 +419,7 @@ def test_searching_while_others_add_and_remove(rng: np.random.Generator) -> None
 
 def test_others_run_while_it_searches(rng: np.random.Generator) -> None:
     """The interpreter's lock is free: this thread runs on during a search of some hundred milliseconds."""
-    matcher, queries = matcher_of(unit(rng, 20_000, 128)), unit(rng, 2000, 128)
+    matcher, queries = matcher_of(unit(rng, 20_000, 128)), unit(rng, 6000, 128)
     began, ended, inside = threading.Event(), threading.Event(), 0
 
     def search() -> None:
@@ -439,7 +439,7 @@ def test_others_run_while_it_searches(rng: np.random.Generator) -> None:
     finally:
         sys.setswitchinterval(interval)
     thread.join()
-    assert inside >= 5
+    assert inside >= 3
 
 
 # what is refused
