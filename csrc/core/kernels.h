@@ -17,8 +17,8 @@ struct Kernels {
   // Sixteen partial sums in a fixed order, never fused: the same bits on every level. No alignment needed.
   float (*dot)(const float* a, const float* b, int n);
 
-  // Sum of squares, in any order. No alignment needed.
-  float (*square)(const float* a, int n);
+  // out[i] = sum of squares of vectors[i], added up in any order; vectors [n, dim]. No alignment needed.
+  void (*squares)(const float* vectors, int64_t n, int dim, float* out);
 
   // out[r] = rows[r] . query for r < count; query [stride] -> the best of them.
   float (*one)(const float* rows, int64_t stride, int count, const float* query, float* out);

@@ -71,6 +71,15 @@ inline void reduce(const V* sums, float* out) {
 #endif
 }
 
+#if defined(__AVX2__)
+// The last three steps of `dot`: lane k gets lane k + 4, then k + 2, then k + 1.
+inline float sum_in_halves(__m256 v) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+#endif
+
 float dot_fixed(const float* a, const float* b, int n) {
   constexpr int kParts = 16 / kLanes;
   V part[kParts] = {};
@@ -79,6 +88,13 @@ float dot_fixed(const float* a, const float* b, int n) {
 #pragma GCC unroll 4
     for (int p = 0; p < kParts; ++p)
       part[p] += load_unaligned(a + i + p * kLanes) * load_unaligned(b + i + p * kLanes);
+#if FASTFACE_LANES == 8 && defined(__AVX2__)
+  if (i == n) return sum_in_halves(_mm256_add_ps(part[0], part[1]));
+#elif FASTFACE_LANES == 16 && defined(__AVX512F__)
+  if (i == n)
+    return sum_in_halves(_mm256_add_ps(_mm512_castps512_ps256(part[0]),
+                                       _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(part[0]), 1))));
+#endif
   alignas(64) float lane[16];
   for (int p = 0; p < kParts; ++p) store(lane + p * kLanes, part[p]);
   for (int k = 0; i < n; ++i, ++k) lane[k] += a[i] * b[i];
@@ -87,20 +103,27 @@ float dot_fixed(const float* a, const float* b, int n) {
   return lane[0];
 }
 
-float square(const float* a, int n) {
-  V sum[4] = {};
-  int i = 0;
-  for (; i + 4 * kLanes <= n; i += 4 * kLanes)
+void squares(const float* vectors, int64_t n, int dim, float* out) {
+  for (int64_t i = 0; i < n; i += 8) {
+    const int some = n - i < 8 ? static_cast<int>(n - i) : 8;
+    V sum[8] = {};
+    float rest[8] = {}, total[8];
+    for (int r = 0; r < some; ++r) {
+      const float* a = vectors + (i + r) * dim;
+      V part[4] = {};
+      int k = 0;
+      for (; k + 4 * kLanes <= dim; k += 4 * kLanes)
 #pragma GCC unroll 4
-    for (int p = 0; p < 4; ++p) {
-      const V x = load_unaligned(a + i + p * kLanes);
-      sum[p] = fused(x, x, sum[p]);
+        for (int p = 0; p < 4; ++p) {
+          const V x = load_unaligned(a + k + p * kLanes);
+          part[p] = fused(x, x, part[p]);
+        }
+      sum[r] = (part[0] + part[1]) + (part[2] + part[3]);
+      for (; k < dim; ++k) rest[r] += a[k] * a[k];
     }
-  const V all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-  float total = 0.0f;
-  for (int k = 0; k < kLanes; ++k) total += all[k];
-  for (; i < n; ++i) total += a[i] * a[i];
-  return total;
+    reduce(sum, total);
+    for (int r = 0; r < some; ++r) out[i + r] = total[r] + rest[r];
+  }
 }
 
 float score_one(const float* rows, int64_t stride, int count, const float* query, float* out) {
@@ -239,6 +262,6 @@ void pack(const float* queries, int64_t count, int dim, int width, float* panel)
 }  // namespace
 
 extern const Kernels FASTFACE_KERNELS;
-const Kernels FASTFACE_KERNELS = {FASTFACE_LEVEL, kLanes, kTile, dot_fixed, square, score_one, score_panels, pack};
+const Kernels FASTFACE_KERNELS = {FASTFACE_LEVEL, kLanes, kTile, dot_fixed, squares, score_one, score_panels, pack};
 
 }  // namespace fastface

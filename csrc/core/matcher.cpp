@@ -22,13 +22,15 @@ constexpr int kSingles = 3;              // so few queries go one by one: a pane
 constexpr int64_t kLeast = 48;           // rows that a thread takes at a time
 constexpr int64_t kPerThread = 4 << 20;  // products that make up for the start of a thread
 
-// Norm of vector i, rounded up. Throws unless it is finite; so large a norm that products overflow is none either.
-float norm_of(const char* name, const float* vectors, int64_t i, int dim) {
-  const float square = kernels().square(vectors + i * dim, dim);
-  if (!(square <= 1e30f))
-    throw std::invalid_argument(std::string(name) + "[" + std::to_string(i) + "] has norm " +
-                                std::to_string(std::sqrt(square)) + ", must be finite (unit vectors have 1)");
-  return std::sqrt(square) * 1.001f;
+// Norms of vectors [n, dim], rounded up. Throws unless they are finite; so large that products overflow is not finite.
+void norms_of(const char* name, const float* vectors, int64_t n, int dim, float* norms) {
+  kernels().squares(vectors, n, dim, norms);
+  for (int64_t i = 0; i < n; ++i) {
+    if (!(norms[i] <= 1e30f))
+      throw std::invalid_argument(std::string(name) + "[" + std::to_string(i) + "] has norm " +
+                                  std::to_string(std::sqrt(norms[i])) + ", must be finite (unit vectors have 1)");
+    norms[i] = std::sqrt(norms[i]) * 1.001f;
+  }
 }
 
 }  // namespace
@@ -42,6 +44,13 @@ struct Matcher::Top {
   float worst() const { return similarities[k - 1]; }
 
   void insert(int64_t id, float similarity) {
+    if (k == 1) {
+      if (similarity > similarities[0] || (similarity == similarities[0] && id < ids[0])) {
+        ids[0] = id;
+        similarities[0] = similarity;
+      }
+      return;
+    }
     const auto before = [&](int i) {
       return similarity > similarities[i] || (similarity == similarities[i] && id < ids[i]);
     };
@@ -55,6 +64,17 @@ struct Matcher::Top {
     }
     ids[at] = id;
     similarities[at] = similarity;
+  }
+};
+
+// What one thread has found for a batch.
+struct Matcher::Bests {
+  std::vector<Top> tops;
+  std::vector<float> floors;  // a kernel's result under this is surely not among the best
+
+  Bests(int m, int k, int64_t* ids, float* similarities) : floors(m, kNone) {
+    tops.reserve(m);
+    for (int i = 0; i < m; ++i) tops.push_back({k, ids + static_cast<int64_t>(i) * k, similarities + static_cast<int64_t>(i) * k});
   }
 };
 
@@ -74,8 +94,9 @@ struct Matcher::Batch {
 
   Batch(const float* queries, int m, int dim, int64_t stride, const float* norms, float largest)
       : use(kernels()), queries(queries), dim(dim), stride(stride) {
+    const float bound = rounding_bound(dim, 1.0);
     slack.reserve(m);
-    for (int i = 0; i < m; ++i) slack.push_back(rounding_bound(dim, static_cast<double>(norms[i]) * largest));
+    for (int i = 0; i < m; ++i) slack.push_back(bound * (norms[i] * largest) + 1e-35f);
     const int wide = 2 * use.lanes;
     memory = aligned_floats((m / wide + 1) * wide * stride);
     float* to = memory.get();
@@ -114,8 +135,9 @@ void Matcher::bring_to_front(int32_t identity) {
 }
 
 void Matcher::add(const float* vectors, const int64_t* ids, int64_t n) {
-  float largest = 0.0f;
-  for (int64_t i = 0; i < n; ++i) largest = std::max(largest, norm_of("vectors", vectors, i, dim()));
+  std::vector<float> norms(n);
+  norms_of("vectors", vectors, n, dim(), norms.data());
+  const float largest = n > 0 ? *std::max_element(norms.begin(), norms.end()) : 0.0f;
   const std::unique_lock lock(mutex_);
   if (rows_.size() + n > std::numeric_limits<int32_t>::max())
     throw std::invalid_argument("a matcher holds at most 2147483647 vectors");
@@ -187,15 +209,16 @@ void Matcher::offer(Top& top, const float* query, int64_t row) const {
   top.insert(identities_[links_[row].identity].id, dot(query, rows_[row], dim()));
 }
 
-// The next rows that are scored together: about 192 KB, which leaves room in the second level of the cache.
+// The next rows that are scored together: about 96 KB, so that they, those after them and the queries of a set share
+// the second level of the cache.
 Matcher::Block Matcher::block(int64_t row, int64_t end) const {
-  const int64_t some = std::clamp<int64_t>((48 << 10) / rows_.stride() / 12 * 12, 24, kMaxBlock * 4 / 5);
+  const int64_t some = std::clamp<int64_t>((24 << 10) / rows_.stride() / 12 * 12, 24, kMaxBlock * 4 / 5);
   const int64_t left = std::min(end - row, rows_.together(row));
   return {row, static_cast<int>(left <= some * 5 / 4 ? left : some)};  // no small rest
 }
 
 // Rows [begin, end) against some groups of the batch.
-void Matcher::scan(const Batch& batch, int first_group, int last_group, int64_t begin, int64_t end, Top* tops) const {
+void Matcher::scan(const Batch& batch, int first_group, int last_group, int64_t begin, int64_t end, Bests& best_of) const {
   alignas(64) float out[kMaxBlock * kMaxPanel];
   alignas(64) float tile_best[kMaxBlock / 4 * kMaxPanel];
   alignas(64) float best[kMaxPanel];
@@ -204,10 +227,19 @@ void Matcher::scan(const Batch& batch, int first_group, int last_group, int64_t 
 
   for (Block at = block(begin, end); at.count > 0; at = block(at.row + at.count, end)) {
     const float* rows = rows_[at.row];
+    const Block after = block(at.row + at.count, end);
+    const char* next = after.count > 0 ? reinterpret_cast<const char*>(rows_[after.row]) : nullptr;
+    const int64_t share = after.count * batch.stride * 4 / (last_group - first_group) / 64 * 64;
     for (int g = first_group; g < last_group; ++g) {
       const Batch::Group& group = batch.groups[g];
+      float* floors = best_of.floors.data() + group.first;
       const int width = std::max(group.registers * batch.use.lanes, 1), tiles = (at.count + tile - 1) / tile;
       if (group.registers) {
+        // Each group fetches its share of the rows that come next.
+        if (next != nullptr) {
+          for (int64_t i = 0; i < share; i += 64) __builtin_prefetch(next + i, 0, 2);
+          next += share;
+        }
         batch.use.panel(rows, batch.stride, at.count, group.packed, batch.dim, group.registers, out, tile_best);
         std::copy(tile_best, tile_best + width, best);
         for (int t = 1; t < tiles; ++t)
@@ -216,10 +248,10 @@ void Matcher::scan(const Batch& batch, int first_group, int last_group, int64_t 
         best[0] = batch.use.one(rows, batch.stride, at.count, group.packed, out);
       }
       for (int q = 0; q < group.count; ++q) {
-        Top& top = tops[group.first + q];
-        const float slack = batch.slack[group.first + q];
-        float limit = top.worst() - slack;
+        float limit = floors[q];
         if (best[q] < limit) continue;
+        Top& top = best_of.tops[group.first + q];
+        const float slack = batch.slack[group.first + q];
         if (top.k == 1) limit = std::max(limit, best[q] - 2 * slack);
         const float* query = batch.queries + static_cast<int64_t>(group.first + q) * batch.dim;
         candidates.clear();
@@ -246,6 +278,7 @@ void Matcher::scan(const Batch& batch, int first_group, int last_group, int64_t 
         std::sort(candidates.begin(), candidates.end());  // the best first: the limit rises fast
         for (const auto& [negative, r] : candidates)
           if (-negative >= top.worst() - slack) offer(top, query, at.row + r);
+        floors[q] = top.worst() - slack;
       }
     }
   }
@@ -253,7 +286,7 @@ void Matcher::scan(const Batch& batch, int first_group, int last_group, int64_t 
 
 void Matcher::search(const float* queries, int64_t m, int k, int threads, int64_t* ids, float* similarities) const {
   std::vector<float> norms(m);
-  for (int64_t i = 0; i < m; ++i) norms[i] = norm_of("queries", queries, i, dim());
+  norms_of("queries", queries, m, dim(), norms.data());
   std::fill(ids, ids + m * k, -1);
   std::fill(similarities, similarities + m * k, kNone);
   const std::shared_lock lock(mutex_);
@@ -263,8 +296,7 @@ void Matcher::search(const float* queries, int64_t m, int k, int threads, int64_
   for (int64_t at = 0; at < m; at += kBatch) {
     const int some = static_cast<int>(std::min<int64_t>(kBatch, m - at));
     const Batch batch(queries + at * dim(), some, dim(), rows_.stride(), &norms[at], largest_norm_);
-    std::vector<Top> tops;
-    for (int64_t i = at; i < at + some; ++i) tops.push_back({k, ids + i * k, similarities + i * k});
+    Bests result(some, k, ids + at * k, similarities + at * k);
 
     // Sets of groups whose queries stay in the cache together.
     std::vector<int> sets{0};
@@ -277,24 +309,26 @@ void Matcher::search(const float* queries, int64_t m, int k, int threads, int64_
     const int64_t workers =
         std::clamp<int64_t>(n * some * rows_.stride() / kPerThread, 1, std::max(threads, 1));
     if (workers == 1) {
-      for (int64_t s = 0; s < parts; ++s) scan(batch, sets[s], sets[s + 1], 0, n, tops.data());
+      for (int64_t s = 0; s < parts; ++s) scan(batch, sets[s], sets[s + 1], 0, n, result);
       continue;
     }
     const int64_t step = std::max((n * parts + 4 * workers - 1) / (4 * workers), kLeast), chunks = (n + step - 1) / step;
-    // Each worker has its own best; the first one's are the result.
+    // The first worker's best become the result, the others' are merged into it.
     std::vector<int64_t> more_ids((workers - 1) * some * k, -1);
     std::vector<float> more((workers - 1) * some * k, kNone);
-    std::vector<Top> all = tops;
-    for (int64_t i = 0; i < (workers - 1) * some; ++i) all.push_back({k, &more_ids[i * k], &more[i * k]});
+    std::vector<Bests> all{std::move(result)};
+    for (int64_t w = 0; w < workers - 1; ++w) all.emplace_back(some, k, &more_ids[w * some * k], &more[w * some * k]);
     std::atomic<int64_t> next{0};
     parallel_for(workers, static_cast<int>(workers), [&](int64_t w) {
       for (int64_t task = next++; task < chunks * parts; task = next++) {
         const int64_t chunk = task / parts, s = task % parts;
-        scan(batch, sets[s], sets[s + 1], chunk * step, std::min(n, (chunk + 1) * step), &all[w * some]);
+        scan(batch, sets[s], sets[s + 1], chunk * step, std::min(n, (chunk + 1) * step), all[w]);
       }
     });
-    for (int64_t i = some; i < workers * some; ++i)
-      for (int j = 0; j < k && all[i].ids[j] >= 0; ++j) tops[i % some].insert(all[i].ids[j], all[i].similarities[j]);
+    for (int64_t w = 1; w < workers; ++w)
+      for (int i = 0; i < some; ++i)
+        for (int j = 0; j < k && all[w].tops[i].ids[j] >= 0; ++j)
+          all[0].tops[i].insert(all[w].tops[i].ids[j], all[w].tops[i].similarities[j]);
   }
 }
 
@@ -371,7 +405,8 @@ Match Matcher::find(const float* query, float norm, const MatchSettings& setting
 }
 
 Match Matcher::match(const float* query, const MatchSettings& settings) {
-  const float norm = norm_of("query", query, 0, dim());
+  float norm;
+  norms_of("query", query, 1, dim(), &norm);
   const bool changes = settings.touch || settings.track >= 0;
   std::shared_lock reading(mutex_, std::defer_lock);
   std::unique_lock writing(mutex_, std::defer_lock);
