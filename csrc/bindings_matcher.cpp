@@ -18,8 +18,10 @@ void check_id(int64_t id) {
 }  // namespace
 
 void bind_matcher(py::module_& m) {
-  m.def("simd_levels", &simd_levels, "-> what this machine has, the fastest first: \"avx512\", \"avx2\", \"baseline\".");
-  m.def("simd_level", [] { return kernels().name; }, "-> the level in use; FASTFACE_SIMD in the environment chooses one.");
+  m.def("simd_levels", &simd_levels,
+        "-> what this machine has, the fastest first: \"avx512\", \"avx2\", \"baseline\".");
+  m.def("simd_level", [] { return kernels().name; },
+        "-> the level in use; FASTFACE_SIMD in the environment chooses one.");
   m.def("set_simd_level", &set_simd_level, py::arg("level"),
         "Changes the level. Results do not change with it, only speed.\n\nRaises ValueError for one that is not here.");
 
@@ -40,12 +42,12 @@ void bind_matcher(py::module_& m) {
       py::arg("a").noconvert(), py::arg("b").noconvert(),
       "a, b [n, dim] float32 -> [n] float32: inner products row by row, the same bits on every machine.");
   m.def("rounding_bound", &rounding_bound, py::arg("dim"), py::arg("norms"),
-        "-> how far a float32 inner product, summed in any order, may be from `dot`, where norms is the product of the\n"
-        "vectors' norms.");
+        "-> how far a float32 inner product, summed in any order, may be from `dot`, where norms is the product of\n"
+        "the vectors' norms.");
 
   py::class_<Matcher>(m, "Matcher",
-                      "Exact search among unit vectors of known identities. Neither the order of vectors, the batch, the\n"
-                      "number of threads nor the machine changes a result. Several threads may use one at once.")
+                      "Exact search among unit vectors of known identities. Neither the order of vectors, the batch,\n"
+                      "the number of threads nor the machine changes a result. Several threads may use one at once.")
       .def(py::init([](int dim) { return std::make_unique<Matcher>(positive(dim, "dim")); }), py::arg("dim"))
       .def_property_readonly("dim", &Matcher::dim, "Length of the vectors.")
       .def_property_readonly(
@@ -70,8 +72,9 @@ void bind_matcher(py::module_& m) {
             self.add(data, id, n);
           },
           py::arg("vectors").noconvert(), py::arg("ids").noconvert(),
-          "Adds unit vectors [n, dim] float32 of identities ids [n] int64 >= 0, each of which becomes the newest seen in\n"
-          "turn. An identity may have several vectors.\n\nRaises ValueError where one is not finite; then none is added.")
+          "Adds unit vectors [n, dim] float32 of identities ids [n] int64 >= 0, each of which becomes the newest seen\n"
+          "in turn. An identity may have several vectors.\n\n"
+          "Raises ValueError where one is not finite; then none is added.")
       .def(
           "add",
           [](Matcher& self, const Array<float>& vector, int64_t id) {
@@ -109,8 +112,8 @@ void bind_matcher(py::module_& m) {
           },
           py::arg("queries").noconvert(), py::arg("k") = 1, py::arg("threads") = 1,
           "The k most similar identities of each query: queries [m, dim] float32 -> ids [m, k] int64, similarities\n"
-          "[m, k] float32, the best first; -1 and -inf where there are fewer. Of an identity's vectors the best counts,\n"
-          "ties go to the lower id.\n\nRaises ValueError where a query is not finite.")
+          "[m, k] float32, the best first; -1 and -inf where there are fewer. Of an identity's vectors the best\n"
+          "counts, ties go to the lower id.\n\nRaises ValueError where a query is not finite.")
       .def(
           "match",
           [](Matcher& self, const Array<float>& query, float threshold, float sure, bool touch, int64_t track) {
@@ -127,9 +130,9 @@ void bind_matcher(py::module_& m) {
           py::arg("query").noconvert(), py::kw_only(), py::arg("threshold"), py::arg("sure"), py::arg("touch") = true,
           py::arg("track") = -1,
           "query [dim] float32, unit -> (id or -1, similarity, vectors compared).\n\n"
-          "Looks at the newest seen identities first. A similarity >= sure ends the search, else the best one >= threshold\n"
-          "wins; ties go to the newer. With `touch` the one who matched becomes the newest. With a `track` >= 0 the\n"
-          "identity of that track's last match is tried first, and wins if it is sure.")
+          "Looks at the newest seen identities first. A similarity >= sure ends the search, else the best one >=\n"
+          "threshold wins; ties go to the newer. With `touch` the one who matched becomes the newest. With a `track`\n"
+          ">= 0 the identity of that track's last match is tried first, and wins if it is sure.")
       .def(
           "recent",
           [](const Matcher& self, int64_t track) -> py::object {
@@ -142,8 +145,8 @@ void bind_matcher(py::module_& m) {
             return py::make_tuple(last.id, last.similarity);
           },
           py::arg("track"),
-          "(id, similarity) of a track's last match; None if nobody matched, who matched is removed, or it is too long\n"
-          "ago: the last 256 tracks are kept, where tracks are numbered one after the other.");
+          "(id, similarity) of a track's last match; None if nobody matched, who matched is removed, or it is too\n"
+          "long ago: the last 256 tracks are kept, where tracks are numbered one after the other.");
 }
 
 }  // namespace fastface

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <iterator>
 #include <limits>
 #include <mutex>
 #include <stdexcept>
@@ -74,7 +74,7 @@ struct Matcher::Bests {
 
   Bests(int m, int k, int64_t* ids, float* similarities) : floors(m, kNone) {
     tops.reserve(m);
-    for (int i = 0; i < m; ++i) tops.push_back({k, ids + static_cast<int64_t>(i) * k, similarities + static_cast<int64_t>(i) * k});
+    for (int64_t i = 0; i < m; ++i) tops.push_back({k, ids + i * k, similarities + i * k});
   }
 };
 
@@ -91,6 +91,7 @@ struct Matcher::Batch {
   std::vector<float> slack;  // [m]: how far a kernel may be from `dot`
   std::vector<Group> groups;
   Aligned memory;
+  alignas(64) float little[1024];  // instead, for a single query of usual length
 
   Batch(const float* queries, int m, int dim, int64_t stride, const float* norms, float largest)
       : use(kernels()), queries(queries), dim(dim), stride(stride) {
@@ -98,8 +99,10 @@ struct Matcher::Batch {
     slack.reserve(m);
     for (int i = 0; i < m; ++i) slack.push_back(bound * (norms[i] * largest) + 1e-35f);
     const int wide = 2 * use.lanes;
-    memory = aligned_floats((m / wide + 1) * wide * stride);
-    float* to = memory.get();
+    const int64_t need = m <= kSingles ? m * stride : (m / wide + 1) * wide * stride;
+    if (need > static_cast<int64_t>(std::size(little))) memory = aligned_floats(need);
+    float* to = memory ? memory.get() : little;
+    groups.reserve(m / wide + kSingles);
     for (int at = 0; at < m;) {
       const int left = m - at, registers = left <= kSingles ? 0 : left <= use.lanes ? 1 : 2;
       const int width = registers * use.lanes, count = registers ? std::min(left, width) : 1;
@@ -143,20 +146,28 @@ void Matcher::add(const float* vectors, const int64_t* ids, int64_t n) {
     throw std::invalid_argument("a matcher holds at most 2147483647 vectors");
   largest_norm_ = std::max(largest_norm_, largest);
   for (int64_t i = 0; i < n; ++i) {
-    const auto [found, is_new] = of_id_.try_emplace(ids[i], -1);
-    if (is_new) {
-      if (free_.empty()) {
-        free_.push_back(static_cast<int32_t>(identities_.size()));
-        identities_.emplace_back();
-      }
-      found->second = free_.back();
-      free_.pop_back();
-      identities_[found->second] = {ids[i], -1, 0, -1, -1, 0};
-    }
-    const int32_t identity = found->second, row = static_cast<int32_t>(rows_.size());
-    Identity& self = identities_[identity];
+    const int32_t row = static_cast<int32_t>(rows_.size());
     rows_.push_back(vectors + i * dim());
-    links_.push_back({identity, -1, self.newest});
+    int32_t identity;
+    try {  // all that may run out of memory comes before anything refers to the row
+      links_.push_back({-1, -1, -1});
+      if (free_.empty()) {
+        identities_.emplace_back();
+        free_.push_back(static_cast<int32_t>(identities_.size()) - 1);
+      }
+      const auto [found, is_new] = of_id_.try_emplace(ids[i], free_.back());
+      identity = found->second;
+      if (is_new) {
+        free_.pop_back();
+        identities_[identity] = {ids[i], -1, 0, -1, -1, 0};
+      }
+    } catch (...) {
+      rows_.pop_back();
+      links_.resize(row);
+      throw;
+    }
+    Identity& self = identities_[identity];
+    links_[row] = {identity, -1, self.newest};
     if (self.newest >= 0) links_[self.newest].newer = row;
     self.newest = row;
     ++self.count;
@@ -217,7 +228,8 @@ Matcher::Block Matcher::block(int64_t row, int64_t end) const {
 }
 
 // Rows [begin, end) against some groups of the batch.
-void Matcher::scan(const Batch& batch, int first_group, int last_group, int64_t begin, int64_t end, Bests& best_of) const {
+void Matcher::scan(const Batch& batch, int first_group, int last_group, int64_t begin, int64_t end,
+                   Bests& best_of) const {
   alignas(64) float out[kMaxBlock * kMaxPanel];
   alignas(64) float tile_best[kMaxBlock / 4 * kMaxPanel];
   alignas(64) float best[kMaxPanel];
@@ -242,7 +254,10 @@ void Matcher::scan(const Batch& batch, int first_group, int last_group, int64_t 
         batch.use.panel(rows, batch.stride, at.count, group.packed, batch.dim, group.registers, out, tile_best);
         std::copy(tile_best, tile_best + width, best);
         for (int t = 1; t < tiles; ++t)
-          for (int q = 0; q < width; ++q) best[q] = tile_best[t * width + q] > best[q] ? tile_best[t * width + q] : best[q];
+          for (int q = 0; q < width; ++q) {
+            const float other = tile_best[t * width + q];
+            best[q] = other > best[q] ? other : best[q];
+          }
       } else {
         best[0] = batch.use.one(rows, batch.stride, at.count, group.packed, out);
       }
@@ -298,7 +313,9 @@ void Matcher::search(const float* queries, int64_t m, int k, int threads, int64_
     Bests result(some, k, ids + at * k, similarities + at * k);
 
     // Sets of groups whose queries stay in the cache together.
-    std::vector<int> sets{0};
+    std::vector<int> sets;
+    sets.reserve(kBatch / kTogether + 2);
+    sets.push_back(0);
     for (size_t g = 0; g < batch.groups.size(); ++g)
       if (batch.groups[g].first + batch.groups[g].count - batch.groups[sets.back()].first > kTogether)
         sets.push_back(static_cast<int>(g));
@@ -311,7 +328,8 @@ void Matcher::search(const float* queries, int64_t m, int k, int threads, int64_
       for (int64_t s = 0; s < parts; ++s) scan(batch, sets[s], sets[s + 1], 0, n, result);
       continue;
     }
-    const int64_t step = std::max((n * parts + 4 * workers - 1) / (4 * workers), kLeast), chunks = (n + step - 1) / step;
+    const int64_t step = std::max((n * parts + 4 * workers - 1) / (4 * workers), kLeast);
+    const int64_t chunks = (n + step - 1) / step;
     // The first worker's best become the result, the others' are merged into it.
     std::vector<int64_t> more_ids((workers - 1) * some * k, -1);
     std::vector<float> more((workers - 1) * some * k, kNone);

@@ -1,7 +1,8 @@
 // Which known identity does a face belong to? Exact search over unit vectors.
 //
-// Fast kernels find the candidates, all within the error of rounding; `dot`, whose bits are the same everywhere, decides
-// between them. So neither the machine, the order of vectors, the batch nor the number of threads changes a result.
+// Fast kernels find the candidates, all within the error of rounding; `dot`, whose bits are the same everywhere,
+// decides between them. So neither the machine, the order of vectors, the batch nor the number of threads changes a
+// result.
 #pragma once
 
 #include <array>
