@@ -17,7 +17,6 @@ namespace {
 
 constexpr float kNone = -std::numeric_limits<float>::infinity();
 constexpr int kBatch = 256;              // queries that are packed at a time
-constexpr int kTogether = 128;           // of them, those for which a block of rows stays in the cache
 constexpr int kSingles = 3;              // so few queries go one by one: a panel would be mostly empty
 constexpr int64_t kLeast = 48;           // rows that a thread takes at a time
 constexpr int64_t kPerThread = 4 << 20;  // products that make up for the start of a thread
@@ -220,16 +219,15 @@ void Matcher::offer(Top& top, const float* query, int64_t row) const {
   top.insert(identities_[links_[row].identity].id, dot(query, rows_[row], dim()));
 }
 
-// The next rows that are scored together: about 192 KB, which leaves room in the second level of the cache.
+// The next rows that are scored together: about 96 KB, which leaves room in the second level of the cache.
 Matcher::Block Matcher::block(int64_t row, int64_t end) const {
-  const int64_t some = std::clamp<int64_t>((48 << 10) / rows_.stride() / 12 * 12, 24, kMaxBlock * 4 / 5);
+  const int64_t some = std::clamp<int64_t>((24 << 10) / rows_.stride() / 12 * 12, 24, kMaxBlock * 4 / 5);
   const int64_t left = std::min(end - row, rows_.together(row));
   return {row, static_cast<int>(left <= some * 5 / 4 ? left : some)};  // no small rest
 }
 
-// Rows [begin, end) against some groups of the batch.
-void Matcher::scan(const Batch& batch, int first_group, int last_group, int64_t begin, int64_t end,
-                   Bests& best_of) const {
+// Rows [begin, end) against all of the batch.
+void Matcher::scan(const Batch& batch, int64_t begin, int64_t end, Bests& best_of) const {
   alignas(64) float out[kMaxBlock * kMaxPanel];
   alignas(64) float tile_best[kMaxBlock / 4 * kMaxPanel];
   alignas(64) float best[kMaxPanel];
@@ -240,9 +238,8 @@ void Matcher::scan(const Batch& batch, int first_group, int last_group, int64_t 
     const float* rows = rows_[at.row];
     const Block after = block(at.row + at.count, end);
     const char* next = after.count > 0 ? reinterpret_cast<const char*>(rows_[after.row]) : nullptr;
-    const int64_t share = after.count * batch.stride * 4 / (last_group - first_group) / 64 * 64;
-    for (int g = first_group; g < last_group; ++g) {
-      const Batch::Group& group = batch.groups[g];
+    const int64_t share = after.count * batch.stride * 4 / static_cast<int64_t>(batch.groups.size()) / 64 * 64;
+    for (const Batch::Group& group : batch.groups) {
       float* floors = best_of.floors.data() + group.first;
       const int width = std::max(group.registers * batch.use.lanes, 1), tiles = (at.count + tile - 1) / tile;
       if (group.registers) {
@@ -312,23 +309,13 @@ void Matcher::search(const float* queries, int64_t m, int k, int threads, int64_
     const Batch batch(queries + at * dim(), some, dim(), rows_.stride(), &norms[at], largest_norm_);
     Bests result(some, k, ids + at * k, similarities + at * k);
 
-    // Sets of groups whose queries stay in the cache together.
-    std::vector<int> sets;
-    sets.reserve(kBatch / kTogether + 2);
-    sets.push_back(0);
-    for (size_t g = 0; g < batch.groups.size(); ++g)
-      if (batch.groups[g].first + batch.groups[g].count - batch.groups[sets.back()].first > kTogether)
-        sets.push_back(static_cast<int>(g));
-    const int64_t parts = static_cast<int64_t>(sets.size());
-    sets.push_back(static_cast<int>(batch.groups.size()));
-
     const int64_t workers =
         std::clamp<int64_t>(n * some * rows_.stride() / kPerThread, 1, std::max(threads, 1));
     if (workers == 1) {
-      for (int64_t s = 0; s < parts; ++s) scan(batch, sets[s], sets[s + 1], 0, n, result);
+      scan(batch, 0, n, result);
       continue;
     }
-    const int64_t step = std::max((n * parts + 4 * workers - 1) / (4 * workers), kLeast);
+    const int64_t step = std::max((n + 4 * workers - 1) / (4 * workers), kLeast);
     const int64_t chunks = (n + step - 1) / step;
     // The first worker's best become the result, the others' are merged into it.
     std::vector<int64_t> more_ids((workers - 1) * some * k, -1);
@@ -337,10 +324,8 @@ void Matcher::search(const float* queries, int64_t m, int k, int threads, int64_
     for (int64_t w = 0; w < workers - 1; ++w) all.emplace_back(some, k, &more_ids[w * some * k], &more[w * some * k]);
     std::atomic<int64_t> next{0};
     parallel_for(workers, static_cast<int>(workers), [&](int64_t w) {
-      for (int64_t task = next++; task < chunks * parts; task = next++) {
-        const int64_t chunk = task / parts, s = task % parts;
-        scan(batch, sets[s], sets[s + 1], chunk * step, std::min(n, (chunk + 1) * step), all[w]);
-      }
+      for (int64_t chunk = next++; chunk < chunks; chunk = next++)
+        scan(batch, chunk * step, std::min(n, (chunk + 1) * step), all[w]);
     });
     for (int64_t w = 1; w < workers; ++w)
       for (int i = 0; i < some; ++i)

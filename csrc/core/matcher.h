@@ -87,7 +87,7 @@ class Matcher {
   Match find(const float* query, float norm, const MatchSettings& settings) const;
   Block block(int64_t row, int64_t end) const;
   Match look_at_all(const float* query, float norm, float sure) const;
-  void scan(const Batch& batch, int first_group, int last_group, int64_t begin, int64_t end, Bests& best_of) const;
+  void scan(const Batch& batch, int64_t begin, int64_t end, Bests& best_of) const;
   void offer(Top& top, const float* query, int64_t row) const;
 
   Rows rows_;
