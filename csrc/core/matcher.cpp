@@ -223,6 +223,8 @@ void Matcher::offer(Top& top, const float* query, int64_t row) const {
 Matcher::Block Matcher::block(int64_t row, int64_t end) const {
   const int64_t some = std::clamp<int64_t>((24 << 10) / rows_.stride() / 12 * 12, 24, kMaxBlock * 4 / 5);
   const int64_t left = std::min(end - row, rows_.together(row));
+  if (end - row == rows_.size() && left <= std::min<int64_t>((60 << 10) / rows_.stride(), kMaxBlock))
+    return {row, static_cast<int>(left)};  // all of a small gallery: each query is fetched once
   return {row, static_cast<int>(left <= some * 5 / 4 ? left : some)};  // no small rest
 }
 
