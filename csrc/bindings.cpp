@@ -1,15 +1,12 @@
 // fastface._core: arrays in, arrays out. Shapes and dtypes are checked here, the GIL is released around the work.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <array>
 #include <cstring>
 #include <string>
 
-#include "core/dot.h"
+#include "bindings.h"
 #include "core/linkage.h"
-#include "core/matcher.h"
 #include "core/nms.h"
 #include "core/resample.h"
 #include "core/tracker.h"
@@ -18,28 +15,6 @@ namespace py = pybind11;
 using namespace fastface;
 
 namespace {
-
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
-
-// Raises ValueError unless the shape is as wanted; -1 stands for any length.
-template <class T>
-void expect(const Array<T>& array, const char* name, std::initializer_list<py::ssize_t> want) {
-  bool good = array.ndim() == static_cast<py::ssize_t>(want.size());
-  py::ssize_t axis = 0;
-  for (auto w = want.begin(); good && w != want.end(); ++w, ++axis) good = *w < 0 || array.shape(axis) == *w;
-  if (good) return;
-  std::string is, must;
-  for (py::ssize_t i = 0; i < array.ndim(); ++i) is += (i ? ", " : "") + std::to_string(array.shape(i));
-  for (auto w = want.begin(); w != want.end(); ++w)
-    must += (w == want.begin() ? "" : ", ") + (*w < 0 ? std::string("any") : std::to_string(*w));
-  throw py::value_error(std::string(name) + " has shape [" + is + "], must be [" + must + "]");
-}
-
-template <class T>
-Array<T> to_array(const std::vector<T>& values) {
-  return Array<T>(static_cast<py::ssize_t>(values.size()), values.data());
-}
 
 py::array triples(const std::vector<int64_t>& flat) {
   return to_array(flat).reshape({static_cast<py::ssize_t>(flat.size() / 3), py::ssize_t{3}});
@@ -64,11 +39,6 @@ void check_crops(const Frames& frames, const Array<int64_t>& row, const Array<in
     if (!(0 <= r[0] && r[0] < r[2] && r[2] <= frames.width && 0 <= r[1] && r[1] < r[3] && r[3] <= frames.height))
       throw py::value_error("rect[" + std::to_string(i) + "] must be a rectangle inside the frame");
   }
-}
-
-int positive(int value, const char* name) {
-  if (value < 1) throw py::value_error(std::string(name) + " is " + std::to_string(value) + ", must be at least 1");
-  return value;
 }
 
 template <class T>
@@ -235,34 +205,7 @@ PYBIND11_MODULE(_core, m) {
           "overlaps", [](const Tracker& self) { return triples(self.overlaps()); },
           "-> [p, 3] int64: pairs of tracks whose boxes lay on one face in one frame, and in how many frames.");
 
-  py::class_<Matcher>(m, "Matcher", "Exact best match over unit vectors, newest seen first, with early exit.")
-      .def(py::init([](int dim, float threshold, float sure) {
-             return Matcher(positive(dim, "dim"), threshold, sure);
-           }),
-           py::arg("dim"), py::kw_only(), py::arg("threshold"), py::arg("sure"))
-      .def("__len__", &Matcher::size)
-      .def(
-          "add",
-          [](Matcher& self, const Array<float>& vector, int64_t id) {
-            expect(vector, "vector", {self.dim()});
-            if (id < 0) throw py::value_error("id is " + std::to_string(id) + ", must be at least 0");
-            self.add(vector.data(), id);
-          },
-          py::arg("vector").noconvert(), py::arg("id"),
-          "Adds one unit vector [dim] float32 of a person, who becomes the newest seen.")
-      .def(
-          "match",
-          [](Matcher& self, const Array<float>& query, bool touch) {
-            expect(query, "query", {self.dim()});
-            Match best;
-            {
-              py::gil_scoped_release release;
-              best = self.match(query.data(), touch);
-            }
-            return py::make_tuple(best.id, best.similarity, best.compared);
-          },
-          py::arg("query").noconvert(), py::arg("touch") = true,
-          "query [dim] float32, unit -> (id or -1, similarity, vectors compared).");
+  bind_matcher(m);
 
   m.def(
       "average_linkage",

@@ -2,7 +2,7 @@
 
 #include <set>
 
-#include "core/dot.h"
+#include "core/similarity.h"
 
 namespace fastface {
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastface.errors import GalleryError
 from fastface.gallery.photographs import IMAGE_SUFFIXES, Refused, embed_photographs, photographs_in
+from fastface.match.index import ExactIndex, Index, make_index
 
 if TYPE_CHECKING:
     from fastface.pipeline import Pipeline
@@ -63,6 +64,8 @@ class Gallery:
         self._lock = threading.RLock()
         self._people: dict[str, NDArray[np.float32]] = {}
         self._centroids: tuple[tuple[str, ...], NDArray[np.float32]] | None = None
+        self._index: tuple[tuple[str, ...], Index] | None = None
+        self._make_index: Callable[[int], Index] = ExactIndex
         self._next_unknown = max([next_unknown, *(number + 1 for number in map(_number, people or {}) if number)])
         for name, vectors in (people or {}).items():
             self._put({**self._people, _checked_name(name): self._checked(name, vectors)})
@@ -283,18 +286,39 @@ class Gallery:
         Raises:
             GalleryError: the gallery is empty, or the vectors are of another dimension.
         """
-        names, centroids = self.centroids()
-        if not names:
+        names, index = self._indexed()
+        if index is None:
             raise GalleryError("the gallery holds nobody")
-        if vectors.ndim != 2 or vectors.shape[1] != centroids.shape[1]:
-            raise GalleryError(f"vectors have shape {list(vectors.shape)}, must be [n, {centroids.shape[1]}]")
-        from fastface import _core
+        if vectors.ndim != 2 or vectors.shape[1] != index.dim:
+            raise GalleryError(f"vectors have shape {list(vectors.shape)}, must be [n, {index.dim}]")
+        ids, cosines = index.search(vectors)
+        return [names[i] for i in ids[:, 0].tolist()], cosines[:, 0]
 
-        matcher = _core.Matcher(centroids.shape[1], threshold=-1.0, sure=2.0)
-        for i in range(len(names) - 1, -1, -1):  # of equals the newest wins
-            matcher.add(centroids[i], i)
-        found = [matcher.match(np.ascontiguousarray(v), touch=False) for v in vectors]
-        return [names[i] for i, _, _ in found], np.array([s for _, s, _ in found], np.float32)
+    def use_index(self, kind: Literal["exact", "device", "approximate"], **settings: Any) -> None:
+        """Search for people in another way: on a GPU, or approximately; see :mod:`fastface.match.index`.
+
+        Args:
+            kind: "exact" is what a gallery begins with.
+            settings: of that index.
+
+        Raises:
+            ValueError: no such kind, or a setting is out of its range.
+            GPUError, GalleryError: what it needs is not there.
+        """
+        make_index(kind, 1, **settings)  # so that what is missing is said now
+        with self._lock:
+            self._make_index = lambda dim: make_index(kind, dim, **settings)
+            self._index = None
+
+    def _indexed(self) -> tuple[tuple[str, ...], Index | None]:
+        """All names, sorted, and their centroids, numbered in that order; None while there is nobody."""
+        with self._lock:
+            if self._index is None and self._people:
+                names, centroids = self.centroids()
+                index = self._make_index(centroids.shape[1])
+                index.add(centroids, np.arange(len(names)))
+                self._index = names, index
+            return self._index or ((), None)
 
     def check_model(self, model: str) -> None:
         """Raise unless the gallery was made with this embedder.
@@ -380,7 +404,7 @@ class Gallery:
 
     def _put(self, people: dict[str, NDArray[np.float32]]) -> None:
         """The new state, in place of the old one at once: readers hold the old one or the new one."""
-        self._people, self._centroids = people, None
+        self._people, self._centroids, self._index = people, None, None
 
     def _checked(self, name: str, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         vectors = np.ascontiguousarray(vectors, np.float32)

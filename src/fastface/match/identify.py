@@ -8,13 +8,16 @@ one doubtful face. Two tracks that were seen apart in the same frame are never j
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastface.gallery import Gallery
 from fastface.match.naming import name_people
 from fastface.types import Embeddings
+
+if TYPE_CHECKING:
+    from fastface.gallery import Gallery
 
 SURE = 0.8
 """Cosine of two tracks' means from which they are the same person without a look at the others. Of two photographs of
@@ -93,13 +96,13 @@ def _join_sure(embeddings: Embeddings, apart: set[tuple[int, int]]) -> list[list
     from fastface import _core
 
     dim = embeddings.mean.shape[1]
-    matcher = _core.Matcher(dim, threshold=SURE, sure=SURE)
+    matcher = _core.Matcher(dim)
     groups: list[list[int]] = []
     for row, vector in enumerate(_unit(embeddings.mean)):
         if embeddings.legibility[row] < SURE_LEGIBILITY:
             groups.append([row])
             continue
-        group, _, _ = matcher.match(vector, touch=True)
+        group, _, _ = matcher.match(vector, threshold=SURE, sure=SURE)
         if group >= 0 and any((min(row, other), max(row, other)) in apart for other in groups[group]):
             group = -1
         if group < 0:
