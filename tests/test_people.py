@@ -161,6 +161,29 @@ class TestAcrossVideos:
             mixed = Gallery(MODEL, {n: rng.permutation(enrolled.people[n]) for n in names})
             assert run().recognise(mixed).to_json() == wanted.to_json()
 
+    def test_threads_and_batches_change_nobody(self, film: Film, enrolled: Gallery, embedder_spec: object) -> None:
+        import torch
+
+        def people(threads: int, batch_size: int) -> list[object]:
+            before = torch.get_num_threads()
+            torch.set_num_threads(threads)
+            try:
+                timeline = fastface.process(film.path, device="cpu", embedder=MODEL, min_face_size=40, every=4,
+                                            gallery=enrolled, batch_size=batch_size)  # fmt: skip
+            finally:
+                torch.set_num_threads(before)
+            return [timeline.faces.identity.tolist(), [(p.id, p.name, p.instances) for p in timeline.identities]]
+
+        assert people(1, 3) == people(2, 16)
+
+    @pytest.mark.parametrize("kind", ["device", "approximate"])
+    def test_the_way_of_searching_changes_nobody(
+        self, run: Callable[..., Timeline], enrolled: Gallery, kind: str
+    ) -> None:
+        other = copy(enrolled)
+        other.use_index(kind, **({"device": "cpu"} if kind == "device" else {}))  # type: ignore[arg-type]
+        assert run().recognise(other).to_json() == run().recognise(enrolled).to_json()
+
     def test_what_is_refused(self, run: Callable[..., Timeline], enrolled: Gallery) -> None:
         with pytest.raises(GalleryError, match=f"'facenet-casia', those of the timeline of .* of '{MODEL}'"):
             run().recognise(Gallery("facenet-casia"))

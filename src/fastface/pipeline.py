@@ -21,7 +21,7 @@ from fastface.embed.sampler import BestFaces, TrackEmbedder
 from fastface.errors import InputValidationError
 from fastface.executor import Executor, choose_executor
 from fastface.gallery import Gallery
-from fastface.match import identify, long_enough, track_score
+from fastface.match import CERTAIN_SCORE, identify, long_enough, track_score
 from fastface.match.naming import similarity_threshold
 from fastface.settings import DetectorSettings, Device, EmbedMode, Precision, Settings
 from fastface.timeline import Timeline
@@ -462,10 +462,11 @@ class _Run:
 def _credible(
     faces: Faces, overlaps: NDArray[np.int64], min_score: float, interval: float
 ) -> tuple[Faces, dict[int, bool]]:
-    """The faces of credible tracks, and for each credible track whether it is long enough to be a person.
+    """The faces of credible tracks, and for each credible track whether it is long and sure enough to be a person.
 
     Dismissed are the detector's errors: tracks whose best faces score less than `min_score`, and (unless that is 0,
-    which keeps everything) tracks that lie on another, surer one's face for at least half of their own faces.
+    which keeps everything and takes it for sure) tracks that lie on another, surer one's face for at least half of
+    their own faces.
     """
     order = np.argsort(faces.track, kind="stable")
     ids, starts = np.unique(faces.track[order], return_index=True)
@@ -480,4 +481,6 @@ def _credible(
                 worse = min(a, b, key=lambda t: (score[t], count[t], -t))
                 if 2 * frames >= count[worse]:
                     del score[worse], count[worse]
-    return faces[np.isin(faces.track, list(score))], {t: long_enough(count[t], interval) for t in score}
+    sure = CERTAIN_SCORE if min_score > 0 else 0.0
+    certain = {t: score[t] >= sure and long_enough(count[t], interval) for t in score}
+    return faces[np.isin(faces.track, list(score))], certain

@@ -102,9 +102,10 @@ class LibavDecoder:
         from fastface import _core
 
         dtype = np.uint8 if bits == 8 else np.uint16
-        y, u, v = (np.frombuffer(p, dtype).reshape(p.height, -1) for p in frame.planes)
+        planes: list[NDArray[Any]] = [np.frombuffer(p, dtype).reshape(p.height, -1) for p in frame.planes]
         if bits > 8:
-            y, u, v = (plane << (16 - bits) for plane in (y, u, v))  # to where P016 has them
+            planes = [plane << (16 - bits) for plane in planes]  # to where P016 has them
+        y, u, v = planes
         full_range = is_full_range(int(frame.color_range), frame.format.name)
         coefficients = yuv_coefficients(self.info.matrix, full_range, 8 if bits == 8 else 16)
         out = np.empty((frame.height, frame.width, 3), np.uint8)
@@ -116,8 +117,8 @@ class LibavDecoder:
         out = self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", src_colorspace=_COLORSPACES[self.info.matrix]
         )
-        pixels: NDArray[np.uint8] = out.to_ndarray()
-        return pixels
+        pixels: Any = out.to_ndarray()
+        return np.asarray(pixels, np.uint8)
 
     def __iter__(self) -> Iterator[FrameBatch]:
         """The batches; can be iterated over once.

@@ -39,7 +39,8 @@ def frontality(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     width = np.maximum(np.linalg.norm(across, axis=1), 1e-3)
     # Where along the line of the eyes the nose stands: 0.5 in the middle.
     place = ((nose - left) * across).sum(1) / width**2
-    return np.clip(1.0 - 2.0 * np.abs(place - 0.5), 0.0, 1.0).astype(np.float32)
+    out: NDArray[np.float32] = np.clip(1.0 - 2.0 * np.abs(place - 0.5), 0.0, 1.0).astype(np.float32)
+    return out
 
 
 def resolution(box: NDArray[np.float32], sharpness: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -58,7 +59,8 @@ def resolution(box: NDArray[np.float32], sharpness: NDArray[np.float32]) -> NDAr
     """
     sides = np.maximum(box[:, 2:] - box[:, :2], 1.0)
     size = np.minimum(np.sqrt(sides.prod(1)), MEASURED_AT)
-    return np.maximum(size * np.sqrt(np.clip(sharpness / SHARP, 0.0, 1.0)), 1e-3).astype(np.float32)
+    out: NDArray[np.float32] = np.maximum(size * np.sqrt(np.clip(sharpness / SHARP, 0.0, 1.0)), 1e-3).astype(np.float32)
+    return out
 
 
 def legibility(detections: Detections) -> NDArray[np.float32]:
@@ -69,7 +71,8 @@ def legibility(detections: Detections) -> NDArray[np.float32]:
     pixels, 0.47 at 16, 0.82 at 28, 0.97 at 48.
     """
     left = 1.0 - np.exp(-(resolution(detections.box, detections.sharpness) - ILLEGIBLE) / FADES)
-    return np.maximum(left, 1e-3).astype(np.float32)
+    out: NDArray[np.float32] = np.maximum(left, 1e-3).astype(np.float32)
+    return out
 
 
 def _detail(detections: Detections) -> NDArray[np.float32]:
@@ -77,7 +80,8 @@ def _detail(detections: Detections) -> NDArray[np.float32]:
     sides = np.maximum(detections.box[:, 2:] - detections.box[:, :2], 1.0)
     size = np.minimum(np.sqrt(sides.prod(1)) / FULL_SIZE, 1.0)
     sharp = detections.sharpness / (detections.sharpness + HALF_SHARP)
-    return np.maximum(size * (0.3 + 0.7 * sharp), 1e-3).astype(np.float32)
+    out: NDArray[np.float32] = np.maximum(size * (0.3 + 0.7 * sharp), 1e-3).astype(np.float32)
+    return out
 
 
 def face_quality(detections: Detections, width: int, height: int) -> NDArray[np.float32]:
@@ -95,4 +99,5 @@ def face_quality(detections: Detections, width: int, height: int) -> NDArray[np.
     limit = np.array([width, height], np.float32)
     seen = np.clip(np.minimum(box[:, 2:], limit) - np.maximum(box[:, :2], 0), 0, None).prod(1) / sides.prod(1)
     quality = _detail(detections) * (0.3 + 0.7 * frontality(detections.landmarks)) * seen**2
-    return np.maximum(quality * detections.score, 1e-3).astype(np.float32)
+    out: NDArray[np.float32] = np.maximum(quality * detections.score, 1e-3).astype(np.float32)
+    return out

@@ -124,11 +124,10 @@ def embed_photograph(image: Any, name: str, executor: Any) -> NDArray[np.float32
     return vector
 
 
-def _pixels(image: Any, name: str) -> NDArray[np.uint8]:
+def _pixels(given: Any, name: str) -> NDArray[np.uint8]:
     from PIL import Image
 
-    if not isinstance(image, np.ndarray):
-        image = read_photograph(Path(image))
+    image: NDArray[Any] = given if isinstance(given, np.ndarray) else read_photograph(Path(given))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise GalleryError(f"{name} is {image.dtype} {list(image.shape)}, must be uint8 [H, W, 3], RGB")
     if max(image.shape) <= MAX_SIDE:
@@ -150,12 +149,12 @@ def _the_one(found: Any, clear: NDArray[np.int64], name: str) -> NDArray[np.int6
     side, detail = float(np.sqrt(sides[order[0]].prod())), float(resolution(found.box[best], found.sharpness[best])[0])
     if side < MIN_RESOLUTION:
         raise Unclear(
-            "too small", f"the face in {name!r} is {side:.0f} pixels large, must be {MIN_RESOLUTION:.0f} at least"
+            "too small", f"the face in {name!r} is {side:.1f} pixels large, must be {MIN_RESOLUTION:.0f} at least"
         )
     if detail < MIN_RESOLUTION:
         raise Unclear(
             "too blurred",
-            f"the face in {name!r} is blurred: it has the detail of {detail:.0f} pixels, must have that of "
+            f"the face in {name!r} is blurred: it has the detail of {detail:.1f} pixels, must have that of "
             f"{MIN_RESOLUTION:.0f} at least",
         )
     return best

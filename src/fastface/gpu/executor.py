@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.dlpack import from_dlpack
 
 from fastface.decode import LibavDecoder
 from fastface.detect.cuda import CudaMTCNN, Pending
@@ -84,7 +85,7 @@ class CudaExecutor:
             return self._frames_of[id(batch)]
         batch.wait(stream.cuda_stream)
         return DeviceFrames.from_nv12(
-            torch.from_dlpack(batch.pixels),
+            from_dlpack(batch.pixels),
             batch.width,
             batch.height,
             matrix=batch.matrix,

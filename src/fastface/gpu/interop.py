@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from fastface.decode.device import stream_address
 from fastface.embed.crops import MARGIN
@@ -29,13 +30,13 @@ def as_tensor(array: Any, device: torch.device, name: str) -> Tensor:
         tensor = array
     elif hasattr(array, "__dlpack__"):
         try:
-            tensor = torch.from_dlpack(array)
+            tensor = from_dlpack(array)
         except (RuntimeError, BufferError, TypeError, ValueError) as error:
             raise InputValidationError(f"{name} cannot be exchanged by DLPack: {error}") from error
     elif hasattr(array, "__cuda_array_interface__"):
         import cupy
 
-        tensor = torch.from_dlpack(cupy.asarray(array))
+        tensor = from_dlpack(cupy.asarray(array))
     else:
         raise InputValidationError(
             f"{name} is a {type(array).__name__}, must have __dlpack__ or __cuda_array_interface__ (torch, CuPy, ...)"

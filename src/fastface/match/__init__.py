@@ -1,9 +1,10 @@
 """Tracks to people."""
 
-from fastface.match.identify import Person, identify, long_enough, track_score
+from fastface.match.identify import CERTAIN_SCORE, Person, identify, long_enough, track_score
 from fastface.match.index import ApproximateIndex, DeviceIndex, ExactIndex, Index, make_index
 
 __all__ = [
+    "CERTAIN_SCORE",
     "ApproximateIndex",
     "DeviceIndex",
     "ExactIndex",

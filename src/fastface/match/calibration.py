@@ -216,7 +216,8 @@ def measure(model: str, cosines: NDArray[np.float64], pair: NDArray[np.int64], p
     ordered = cosines[order]
     _, first = np.unique(pair[order], return_index=True)
     first = np.sort(first)  # where a pair of people is met for the first time
-    far, similarity = [], []
+    far: list[float] = []
+    similarity: list[float] = []
     for rate in 10.0 ** (-np.arange(3, 31) / 3):
         count = int(rate * len(cosines) + 0.5)
         if not 0 < count < len(cosines) or int(np.searchsorted(first, count)) < LEAST_PAIRS:

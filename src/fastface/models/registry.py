@@ -34,7 +34,8 @@ class EmbedderSpec:
         dim: length of an embedding.
         scaling: what the pixels x in [0, 255] become: "fixed" is (x - 127.5) / 128, "standardize" is
             (x - mean) / max(std, 1 / sqrt(n)) over the n = 3 * 160 * 160 values of each image.
-        similarity_threshold: cosine from which a person of a video is taken for one of a gallery.
+        similarity_threshold: cosine from which a person of a video is taken for one of a gallery, where there is no
+            calibration (see fastface.match.calibration).
         linkage_threshold: average cosine from which the tracks of a video are joined to one person. Lower, because
             an average over many pairs scatters less than one pair does.
         threshold_source: how that figure was got.
@@ -123,8 +124,8 @@ _SPECS: tuple[EmbedderSpec, ...] = (
         similarity_threshold=MSCELEB1M_SIMILARITY_THRESHOLD,
         linkage_threshold=MSCELEB1M_LINKAGE_THRESHOLD,
         threshold_source=(
-            "measured on the 118 photographs of five people in the source distribution: the highest cosine of"
-            " 5,500 pairs of different people is 0.39; average linkage at 0.18 separates the people best"
+            "names: calibrated on 18 people (docs/identities.md); linkage: measured on the 118 photographs of five"
+            " people in the source distribution, average linkage at 0.18 separates the people best"
         ),
         trained_on="MS-Celeb-1M",
         licence="research, withdrawn",

@@ -198,7 +198,7 @@ def _identity(reader: _Reader) -> Identity:
     def optional(key: str) -> float | None:
         return None if reader[key].value is None else reader[key].number()
 
-    spans = []
+    spans: list[Span] = []
     for item in reader["instances"].items():
         span = Span(
             item["start"].number(), item["end"].number(), item["start_frame"].integer(), item["end_frame"].integer()
