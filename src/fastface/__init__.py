@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fastface.person_search import Found, FoundSpan, SearchResult, search
     from fastface.pipeline import Pipeline
     from fastface.timeline import Appearance, Identity, Span, Timeline, Track
+    from fastface.validation import Limits
     from fastface.version import __version__
 
 # Where each lazy name lives.
@@ -37,6 +38,7 @@ _LAZY = {
     "FoundSpan": "fastface.person_search",
     "Gallery": "fastface.gallery",
     "Identity": "fastface.timeline",
+    "Limits": "fastface.validation",
     "Pipeline": "fastface.pipeline",
     "SearchResult": "fastface.person_search",
     "Span": "fastface.timeline",
@@ -61,6 +63,7 @@ __all__ = [
     "GalleryError",
     "Identity",
     "InputValidationError",
+    "Limits",
     "ModelError",
     "Pipeline",
     "SearchResult",

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fastface.pipeline import Progress
     from fastface.settings import Device, EmbedMode, Precision
     from fastface.timeline import Timeline
+    from fastface.validation import Limits
 
 
 def process(
@@ -30,6 +31,8 @@ def process(
     linkage_threshold: float | None = None,
     batch_size: int | None = None,
     precision: Precision = "fp16",
+    strict: bool = False,
+    limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> Timeline:
     """Find out who is on screen in a video, when and where.
@@ -42,7 +45,7 @@ def process(
         gallery: known people, the path of a file with them, or a folder that holds a folder of photographs per person.
         min_face_size, thresholds, factor: of MTCNN, named as facenet-pytorch names them.
         embedder, embed, faces_per_track, every, min_track_score, far, similarity_threshold, linkage_threshold,
-            batch_size, precision: see :class:`fastface.Pipeline`.
+            batch_size, precision, strict, limits: see :class:`fastface.Pipeline`.
         progress: called with the frames done and the frames there are (None where the container does not say).
 
     Raises:
@@ -74,6 +77,8 @@ def process(
         "linkage_threshold": linkage_threshold,
         "batch_size": batch_size,
         "precision": precision,
+        "strict": strict,
+        "limits": limits,
     }
     with Pipeline(**settings) as pipeline:
         return pipeline.process(path, gallery=gallery, progress=progress)

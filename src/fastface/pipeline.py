@@ -18,8 +18,9 @@ from fastface.decode.device import Unsupported
 from fastface.decode.probe import DecodeStats
 from fastface.embed.quality import face_quality, legibility
 from fastface.embed.sampler import BestFaces, TrackEmbedder
-from fastface.errors import InputValidationError
+from fastface.errors import InputValidationError, VideoProcessingError
 from fastface.executor import Executor, choose_executor
+from fastface.faults import translate, translated, translates
 from fastface.gallery import Gallery
 from fastface.match import CERTAIN_SCORE, identify, long_enough, track_score
 from fastface.match.naming import similarity_threshold
@@ -28,6 +29,7 @@ from fastface.timeline import Timeline
 from fastface.timeline.build import build_timeline
 from fastface.track import FaceTracker
 from fastface.types import Detections, Faces, FrameFaces, VideoInfo
+from fastface.validation import Limits, check_file, check_info
 from fastface.version import __version__
 
 _log = logging.getLogger("fastface")
@@ -57,6 +59,9 @@ class Pipeline:
         linkage_threshold: average cosine from which tracks are one person; None: the model's.
         batch_size: frames a batch; None chooses by the size of the picture.
         precision: "fp16" or "fp32", of the networks on a GPU; the CPU always computes in float32.
+        strict: a packet or frame that cannot be decoded is an error; else it is left out, counted in `frames_skipped`,
+            and the result's warnings say so.
+        limits: size, duration and resolution that a video may have, and the folder that paths may not leave.
 
     Raises:
         InputValidationError: a setting is out of its range.
@@ -81,6 +86,8 @@ class Pipeline:
         linkage_threshold: float | None = None,
         batch_size: int | None = None,
         precision: Precision = "fp16",
+        strict: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         self.settings = Settings(
             detector=DetectorSettings(min_face_size, thresholds, factor),
@@ -94,9 +101,12 @@ class Pipeline:
             linkage_threshold=linkage_threshold,
             batch_size=batch_size,
             precision=precision,
+            strict=strict,
+            limits=limits or Limits(),
         )
         self._executor: Executor | None
-        self._executor, self._warnings = choose_executor(self.settings, device)
+        with translated():
+            self._executor, self._warnings = choose_executor(self.settings, device)
 
     def __enter__(self) -> Pipeline:
         return self
@@ -119,12 +129,14 @@ class Pipeline:
             raise InputValidationError("the pipeline is closed; make a new one")
         return self._executor
 
+    @translates
     def gallery(self, folder: str | os.PathLike[str]) -> Gallery:
         """A gallery from a folder per person, made with this pipeline's models; see :meth:`Gallery.from_folder`."""
         gallery = Gallery(self.executor.spec.name)
         gallery.add_folder(folder, pipeline=self)
         return gallery
 
+    @translates
     def process(
         self,
         path: str | os.PathLike[str],
@@ -144,18 +156,42 @@ class Pipeline:
             VideoProcessingError: not one frame can be decoded.
             GalleryError: the gallery cannot be used, or was made with another model.
         """
+        name = os.fspath(path)
+        _log.info("%s: started", name, extra={"event": "started", "video": name})
+        try:
+            timeline = self._process(path, gallery, progress)
+        except Exception as error:
+            told = translate(error) or error
+            about = {"video": name, "frame": getattr(told, "frame", None), "error": type(told).__name__}
+            _log.error("%s: %s", name, told, extra={"event": "failed", **about})
+            raise
+        facts = timeline.run
+        for sentence in facts["warnings"]:
+            _log.warning("%s: %s", name, sentence, extra={"event": "warning", "video": name})
+        _log.info(
+            "%s: %d frames in %.1f s, %d left out", name, facts["frames_decoded"], facts["seconds"],
+            facts["frames_skipped"], extra={"event": "finished", "video": name},
+        )  # fmt: skip
+        return timeline
+
+    def _process(
+        self,
+        path: str | os.PathLike[str],
+        gallery: Gallery | str | os.PathLike[str] | None,
+        progress: Progress | None,
+    ) -> Timeline:
         begin = clock.perf_counter()
+        path = check_file(path, self.settings.limits)
         gallery = self._known(gallery)
         warnings = [*self._warnings, *(gallery.warnings if gallery else ())]
         try:
             run, decoder = self._run(path, progress)
         except Unsupported as unsupported:
-            sentence = f"decoder: {unsupported.reason}, so libav decoded it on the CPU"
-            _log.warning("%s: %s", os.fspath(path), sentence)
-            warnings.append(sentence)
+            warnings.append(f"decoder: {unsupported.reason}, so libav decoded it on the CPU")
             run, decoder = self._run(path, progress, fallback=True)
         return self._timeline(run, decoder, gallery, warnings, begin)
 
+    @translates
     def process_frames(
         self,
         batches: Iterable[tuple[Any, Sequence[float]]],
@@ -205,6 +241,7 @@ class Pipeline:
         run.finish()
         return self._timeline(run, source, gallery, [*self._warnings, *(gallery.warnings if gallery else ())], begin)
 
+    @translates
     def detect(
         self,
         frames: Any,
@@ -239,6 +276,7 @@ class Pipeline:
             frames, stream=stream, max_faces=max_faces, matrix=matrix, full_range=full_range
         )
 
+    @translates
     def embed(
         self,
         frames: Any,
@@ -336,6 +374,7 @@ class Pipeline:
         """
         executor, settings = self.executor, self.settings
         with executor.open(path, fallback=fallback) as decoder:
+            check_info(decoder.info, settings.limits)
             run = _Run(executor, settings, settings.every / (decoder.info.average_rate or 25.0))
             # A decoder with threads of its own needs none to run ahead.
             source = contextlib.nullcontext(decoder) if decoder.threaded else Ahead(decoder, depth=1)
@@ -344,11 +383,31 @@ class Pipeline:
                     run.add(batch, found, signatures)
                     executor.release(batch)
                     run.look_at_memory()
+                    if settings.strict:
+                        _nothing_lost(decoder)
                     if progress is not None and len(batch):
                         done = min(int(batch.index[-1]) + settings.every, decoder.stats.frames)
                         progress(done, decoder.info.frame_count)
             run.finish()
+        if settings.strict:
+            _nothing_lost(decoder)
         return run, decoder
+
+
+def _nothing_lost(decoder: Any) -> None:
+    """Raise if the decoder left anything out.
+
+    Raises:
+        VideoProcessingError: it did.
+    """
+    stats = decoder.stats
+    if stats.skipped:
+        raise VideoProcessingError(
+            f"{stats.skipped} packets or frames of {decoder.info.path!r} could not be decoded, the first of them "
+            f"before frame {stats.frames}, and strict=True was asked for: {'; '.join(stats.warnings)}",
+            frame=stats.frames,
+            time=stats.times[-1] if stats.times else None,
+        )
 
 
 class _Given:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fastface.errors import InputValidationError
+from fastface.validation import Limits
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp16", "fp32"]
@@ -72,6 +73,8 @@ class Settings:
         linkage_threshold: average cosine in (-1, 1) from which tracks are one person; None takes the model's.
         batch_size: frames a batch; None chooses by the size of the picture.
         precision: "fp16" or "fp32", of the networks on a GPU; the CPU always computes in float32.
+        strict: a packet or frame that cannot be decoded is an error, not counted and left out.
+        limits: see :class:`fastface.Limits`.
     """
 
     detector: DetectorSettings = DetectorSettings()
@@ -85,8 +88,12 @@ class Settings:
     linkage_threshold: float | None = None
     batch_size: int | None = None
     precision: Precision = "fp16"
+    strict: bool = False
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        _require(isinstance(self.strict, bool), "strict", self.strict, "True or False")
+        _require(isinstance(self.limits, Limits), "limits", self.limits, "fastface.Limits(...)")
         _require(self.embed in ("track", "every"), "embed", self.embed, "'track' or 'every'")
         faces, every, batch = self.faces_per_track, self.every, self.batch_size
         _require(_is_whole(faces) and 1 <= faces <= 64, "faces_per_track", faces, "a whole number from 1 to 64")

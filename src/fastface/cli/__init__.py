@@ -1,13 +1,17 @@
 """The command line: `fastface process | search | gallery | calibrate | render | models | demo | doctor`.
 
-Exit codes: 0 done, 1 another failure of ours, 2 usage, 3 bad input, 4 models missing, 5 GPU failure, 130 interrupted.
+Exit codes: 0 done, 1 another failure of ours, 2 usage, 3 bad input, 4 models missing, 5 GPU failure, 130 interrupted,
+143 terminated.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 _COMMANDS = ("process", "search", "gallery", "calibrate", "render", "models", "demo", "doctor")
 
@@ -22,6 +26,12 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 2 usage, 3 bad input, 4 models missing, 5 GPU failure.",
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="of the log on standard error (default: text)"
+    )
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), help="default: error, with --log-format json info"
+    )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name in _COMMANDS:
         importlib.import_module(f"fastface.cli.{name}").add_parser(subparsers)
@@ -50,13 +60,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     from fastface.errors import FastFaceError
+    from fastface.logs import configure
 
+    configure(args.log_format, args.log_level or ("info" if args.log_format == "json" else "error"))
     try:
-        code: int = importlib.import_module(f"fastface.cli.{args.command}").run(args)
-        return code
+        with _ends_on_sigterm():
+            code: int = importlib.import_module(f"fastface.cli.{args.command}").run(args)
+            return code
     except FastFaceError as error:
-        print(f"fastface {args.command}: {error}", file=sys.stderr)
+        if args.log_format != "json":
+            print(f"fastface {args.command}: {error}", file=sys.stderr)
         return error.exit_code
+    except _Terminated:
+        print(f"fastface {args.command}: terminated", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print(f"fastface {args.command}: interrupted", file=sys.stderr)
         return 130
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came: like Ctrl-C it unwinds the stack, so that all is released and nothing is left half-written."""
+
+
+@contextlib.contextmanager
+def _ends_on_sigterm() -> Iterator[None]:
+    """Within the block SIGTERM is an exception (in the main thread; elsewhere nothing can be done about signals)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

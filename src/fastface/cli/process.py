@@ -77,6 +77,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="of a .json output: what each track looks like in an .npz beside it, inside it, or not at all; needed to "
         "search it, or to compare it with a gallery, later (default: %(default)s)",
     )
+    parser.add_argument(
+        "--strict", action="store_true", help="a packet or frame that cannot be decoded is an error, not left out"
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser
 
@@ -112,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
             far=args.far,
             similarity_threshold=args.similarity_threshold,
             linkage_threshold=args.linkage_threshold,
+            strict=args.strict,
             progress=progress,
         )
     if args.remember:
