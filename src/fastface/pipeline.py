@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from fastface.decode import Ahead
@@ -355,6 +356,7 @@ class Pipeline:
                 "far": far,
             },
             "gpu_memory_peak": run.memory,
+            "host_memory_peak": run.host_memory,
             "faces_dismissed": len(found) - len(faces),
             "frames_decoded": stats.frames,
             "frames_skipped": stats.skipped,
@@ -459,12 +461,15 @@ class _Run:
         self._parts: list[Faces] = []
         self._batches = 0
         self.memory: int | None = None  # bytes of the GPU's memory, the most that was seen in use
+        self.host_memory = 0  # bytes of this process, likewise
+        self._process = psutil.Process()
 
     def look_at_memory(self) -> None:
-        """Note how much device memory is in use, now and then: it costs a call to the driver."""
+        """Note how much memory is in use, now and then: it costs a call to the driver and one to the system."""
         if self._batches % 8 == 0:
             now = self._executor.memory()
             self.memory = now if self.memory is None or now is None else max(self.memory, now)
+            self.host_memory = max(self.host_memory, self._process.memory_info().rss)
         self._batches += 1
 
     def add(self, batch: Any, found: Detections, signatures: NDArray[np.uint8]) -> None:
