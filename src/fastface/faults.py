@@ -53,7 +53,10 @@ def translated() -> Iterator[None]:
         ours = translate(error)
         if ours is None:
             raise
-        raise ours from error
+        try:
+            raise ours from error
+        finally:
+            del ours  # else it holds itself by its traceback, and with it whatever the run held, until gc comes round
 
 
 def translates(call: Callable[P, R]) -> Callable[P, R]:

@@ -34,6 +34,7 @@ from fastface.validation import Limits, check_file, check_info
 from fastface.version import __version__
 
 _log = logging.getLogger("fastface")
+_log.addHandler(logging.NullHandler())  # a library prints nothing unless it is asked to; see fastface.logs
 
 Progress = Callable[[int, "int | None"], None]
 """Called with the frames done and the frames there are (None where the container does not say)."""
@@ -162,9 +163,7 @@ class Pipeline:
         try:
             timeline = self._process(path, gallery, progress)
         except Exception as error:
-            told = translate(error) or error
-            about = {"video": name, "frame": getattr(told, "frame", None), "error": type(told).__name__}
-            _log.error("%s: %s", name, told, extra={"event": "failed", **about})
+            _log_failure(name, error)
             raise
         facts = timeline.run
         for sentence in facts["warnings"]:
@@ -394,6 +393,12 @@ class Pipeline:
         if settings.strict:
             _nothing_lost(decoder)
         return run, decoder
+
+
+def _log_failure(name: str, error: Exception) -> None:
+    told = translate(error) or error
+    about = {"video": name, "frame": getattr(told, "frame", None), "error": type(told).__name__}
+    _log.error("%s: %s", name, told, extra={"event": "failed", **about})
 
 
 def _nothing_lost(decoder: Any) -> None:

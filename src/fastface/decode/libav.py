@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import av
@@ -52,23 +52,24 @@ class LibavDecoder:
         self.stats = DecodeStats()
         self._every = every
         self._file = VideoFile(path, self.stats)
+        self._frames = self._decode()
+        self._first: Any = None
         try:
             self._file.stream.thread_type = "AUTO"
-            self._frames = self._decode()
             first = next(self._frames, None)
             if first is None:
                 raise nothing_decoded(self._file.path, self.stats.skipped)
             self.info = describe(self._file, first)
         except BaseException:
-            self._file.close()
+            self.close()
             raise
-        self._first: Any = first
+        self._first = first
         self._clock = Clock(self.stats, self.info.average_rate, self._file.stream.time_base)
         self._reformatter = VideoReformatter()
         frame_bytes = 3 * self.info.width * self.info.height
         self.batch_size = batch_size or max(1, min(MAX_BATCH, BATCH_BYTES // frame_bytes))
 
-    def _decode(self) -> Iterator[Any]:
+    def _decode(self) -> Generator[Any, None, None]:
         """Frames in the order shown; damaged packets are counted and left out."""
         for packet in self._file.packets():
             try:
@@ -155,7 +156,9 @@ class LibavDecoder:
             yield FrameBatch(np.array(index, np.int64), np.array(time), pixels[: len(index)])
 
     def close(self) -> None:
-        """Release the file and the codec."""
+        """Release the file and the codec, and the frames on the way, at once and not when garbage is collected."""
+        self._frames.close()
+        self._first = None
         self._file.close()
 
     def __enter__(self) -> LibavDecoder:

@@ -179,6 +179,7 @@ class VideoFile:
 
     def close(self) -> None:
         self._kept.clear()
+        self._coming = iter(())
         self.container.close()
 
 
