@@ -291,6 +291,19 @@ class TestCommandLine:
         assert found["name"] == ben, "the timeline was named before those two were made one in the gallery"
         assert [(i["start_frame"], i["end_frame"]) for i in found["instances"]] == true_spans(film)[ben]
 
+    def test_a_person_without_a_photograph_does_not_lose_the_others(
+        self, film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, embedder_spec: object
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for name in ("Ann", "Zoe"):
+            (tmp_path / "faces" / name).mkdir(parents=True)
+            Image.new("RGB", (99, 99)).save(tmp_path / "faces" / name / "a.png")
+        shutil.copy(others(film, "Madonna")[0], tmp_path / "faces" / "Zoe")
+        command = ["gallery", "add-folder", "a.gallery", "faces", "--embedder", MODEL, "--device", "cpu"]
+        assert main(command) == 3
+        assert "no usable photograph of 'Ann'" in capsys.readouterr().err
+        assert list(Gallery.load("a.gallery").people) == ["Zoe"]
+
     def test_remember(self, film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedder_spec: object) -> None:
         monkeypatch.chdir(tmp_path)
         command = ["process", str(film.path), "--gallery", "new.gallery", "--remember", "--every", "3", "--quiet",

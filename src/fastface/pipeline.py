@@ -19,7 +19,7 @@ from fastface.decode.device import Unsupported
 from fastface.decode.probe import DecodeStats
 from fastface.embed.quality import face_quality, legibility
 from fastface.embed.sampler import BestFaces, TrackEmbedder
-from fastface.errors import InputValidationError, VideoProcessingError
+from fastface.errors import GalleryError, InputValidationError, VideoProcessingError
 from fastface.executor import Executor, choose_executor
 from fastface.faults import translate, translated, translates
 from fastface.gallery import Gallery
@@ -306,6 +306,11 @@ class Pipeline:
     def _known(self, gallery: Gallery | str | os.PathLike[str] | None) -> Gallery | None:
         """The gallery, read from a file or made of a folder if it is one, and of this pipeline's model."""
         if gallery is not None and not isinstance(gallery, Gallery):
+            if not os.path.exists(gallery):
+                raise GalleryError(
+                    f"there is no gallery {os.fspath(gallery)!r}: give a file that Gallery.save wrote, or a folder "
+                    "that holds a folder of photographs per person"
+                )
             gallery = Gallery.load(gallery) if os.path.isfile(gallery) else self.gallery(gallery)
         if gallery is not None:
             gallery.check_model(self.executor.spec.name)

@@ -7,10 +7,10 @@ import os
 from typing import TYPE_CHECKING
 
 from fastface.cli.search import add_threshold_options
-from fastface.errors import InputValidationError
+from fastface.errors import GalleryError, InputValidationError
 
 if TYPE_CHECKING:
-    from fastface.gallery import Gallery
+    from fastface.gallery import Gallery, Refused
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -84,16 +84,24 @@ def _enrol(args: argparse.Namespace) -> int:
     with Pipeline(embedder=args.embedder if old is None else old.model, device=args.device) as pipeline:
         gallery = Gallery(pipeline.executor.spec.name) if old is None else old
         before = {name: len(v) for name, v in gallery.people.items()}
-        if args.action == "add":
-            refused = gallery.add(args.name, args.photographs, pipeline=pipeline)
-        else:
-            refused = gallery.add_folder(args.folder, pipeline=pipeline)
-    gallery.save(args.file)
+        refused: tuple[Refused, ...] = ()
+        problem = None
+        try:
+            if args.action == "add":
+                refused = gallery.add(args.name, args.photographs, pipeline=pipeline)
+            else:
+                refused = gallery.add_folder(args.folder, pipeline=pipeline)
+        except GalleryError as error:
+            problem = error  # whoever could be enrolled is kept
+    if len(gallery):
+        gallery.save(args.file)
     for name, vectors in gallery.people.items():
         if len(vectors) > before.get(name, 0):
             print(f"{name}: {len(vectors) - before.get(name, 0)} photographs enrolled")
     for photograph in refused:
         print(f"left out: {photograph.message}")
+    if problem is not None:
+        raise problem
     return 0
 
 
