@@ -104,7 +104,7 @@ class Pipeline:
             batch_size=batch_size,
             precision=precision,
             strict=strict,
-            limits=limits or Limits(),
+            limits=limits,
         )
         self._executor: Executor | None
         with translated():
@@ -181,7 +181,7 @@ class Pipeline:
         progress: Progress | None,
     ) -> Timeline:
         begin = clock.perf_counter()
-        path = check_file(path, self.settings.limits)
+        path = check_file(path, self.settings.limits or Limits())
         gallery = self._known(gallery)
         warnings = [*self._warnings, *(gallery.warnings if gallery else ())]
         try:
@@ -380,7 +380,7 @@ class Pipeline:
         """
         executor, settings = self.executor, self.settings
         with executor.open(path, fallback=fallback) as decoder:
-            check_info(decoder.info, settings.limits)
+            check_info(decoder.info, settings.limits or Limits())
             run = _Run(executor, settings, settings.every / (decoder.info.average_rate or 25.0))
             # A decoder with threads of its own needs none to run ahead.
             source = contextlib.nullcontext(decoder) if decoder.threaded else Ahead(decoder, depth=1)
