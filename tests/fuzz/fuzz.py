@@ -1,8 +1,8 @@
 """Runs damaged files in processes of their own: a crash, a hang or a leak is found, and told by its seed.
 
-    python tests/fuzz/fuzz.py --count 5000 --json fuzz.json      # everything
-    python tests/fuzz/fuzz.py --replay video:123                 # one case, here
-    python tests/fuzz/fuzz.py --replay video:123 --keep FOLDER   # the same, and leave the file there
+python tests/fuzz/fuzz.py --count 5000 --json fuzz.json      # everything
+python tests/fuzz/fuzz.py --replay video:123                 # one case, here
+python tests/fuzz/fuzz.py --replay video:123 --keep FOLDER   # the same, and leave the file there
 """
 
 from __future__ import annotations
@@ -62,7 +62,6 @@ def _state() -> dict[str, int]:
 
 def _case(kind: str, seed: int, sources: Path, folder: Path) -> tuple[list[str], list[str]]:
     import numpy as np
-
     from cases import RUN
 
     for old in folder.iterdir():

@@ -47,7 +47,9 @@ def flip_header(rng: random.Random, data: bytearray) -> None:
 def write_bytes(rng: random.Random, data: bytearray) -> None:
     """Values that are edges of something, over what is there."""
     at = _place(rng, data)
-    value = rng.choice((b"\0", b"\xff", b"\0\0\0\1", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0" * 8))
+    value = rng.choice(
+        (b"\0", b"\xff", b"\0\0\0\1", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0" * 8)
+    )
     data[at : at + len(value)] = value[: len(data) - at]
 
 
@@ -172,6 +174,10 @@ def damage_boxes(rng: random.Random, data: bytearray) -> list[str]:
 
 # Packets
 
+PACKETS = (
+    *("drop", "drop_key", "few", "repeat", "swap", "flip", "shorten", "stretch", "mix"),
+    *("shift", "same", "jump", "back", "unordered", "no_stamps", "ends"),
+)
 _FORMATS = {"h264": "h264", "y4m": "yuv4mpegpipe", "ts": "mpegts", "mkv": "matroska"}
 
 
@@ -180,10 +186,7 @@ def damage_packets(rng: random.Random, path: Path, others: list[Path], out: Path
     with av.open(str(path)) as source:
         stream = source.streams.video[0]
         packets = [p for p in source.demux(stream) if p.size]
-        what = rng.choice(
-            ("drop", "drop_key", "repeat", "swap", "flip", "shorten", "stretch", "shift", "same", "jump", "back")
-            + ("mix", "unordered", "no_stamps", "ends", "few")
-        )
+        what = rng.choice(PACKETS)
         pieces: list[Any] = []
         for packet in packets:
             new = av.Packet(bytes(packet))
@@ -318,6 +321,10 @@ _VALUES: tuple[Callable[[random.Random], Any], ...] = (
 )
 
 
+_KINDS = ((1, bool), (2, int), (4, float), (5, str))  # which of _VALUES is of this type
+_FACTS = ("video", "run", "identities", "tracks")
+
+
 def _places(value: Any, out: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     keys = list(value) if isinstance(value, dict) else range(len(value))
     for key in keys:
@@ -330,11 +337,13 @@ def _places(value: Any, out: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
 def damage_json(rng: random.Random, document: Any) -> list[str]:
     """Change values of a document in place."""
     done = []
+    # Lists of numbers are most of a document, and almost any change of them is refused: so often only the rest.
+    part = {k: v for k, v in document.items() if k in _FACTS} if isinstance(document, dict) else {}
+    narrow = bool(part) and rng.random() < 0.5
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        places = _places(document, [])
+        places = [p for key in part for p in _places(part[key], [])] if narrow else _places(document, [])
         if not places:
             break
-        # Lists of numbers are most of a document: half of the time something else is wanted.
         if rng.random() < 0.5:
             places = [(h, k) for h, k in places if isinstance(h, dict)] or places
         holder, key = rng.choice(places)
@@ -357,7 +366,10 @@ def damage_json(rng: random.Random, document: Any) -> list[str]:
         elif what == "add" and isinstance(value, dict):
             value[rng.choice(("x", "\ud800", "id", "name", ""))] = rng.choice(_VALUES)(rng)
         else:
-            what, holder[key] = "value", rng.choice(_VALUES)(rng)
+            kind = next((k for k, t in _KINDS if isinstance(value, t)), None)
+            # Often of the same type, which goes further in.
+            act = rng.choice(_VALUES) if kind is None or rng.random() < 0.4 else _VALUES[kind]
+            what, holder[key] = "value", act(rng)
         done.append(f"{key!r:.20} {what}")
     return done
 
@@ -465,16 +477,23 @@ def damage_gallery(rng: random.Random, content: bytes, out: Path) -> list[str]:
         header = json.loads(bytes(data[8 : 8 + size]))
         values = bytes(data[8 + size :])
         facts = header["__metadata__"]
-        if way < 0.8:
+        if way < 0.65:
+            people = json.loads(facts["people"])
+            done = ["names"]
+            for _ in range(rng.randint(1, 3)):
+                name = rng.choice(("", "\ud800", "unknown-0", "unknown-7", "unknown-" + "9" * 25, "\0", "é" * 500))
+                rng.choice(people)[0] = name if rng.random() < 0.9 else rng.choice((None, 3))
+            facts["people"] = json.dumps(people)
+        elif way < 0.8:
             people = {"people": json.loads(facts["people"])}
             done = ["people", *damage_json(rng, people)]
             facts["people"] = json_text(rng, people.get("people"))
-            if rng.random() < 0.2:
-                facts["next_unknown"] = rng.choice(("", "-1", "0", "1e9", "9" * 30, "9" * 5000, "x", "1_0", "٣"))
         else:
             done = ["header", *damage_json(rng, header)]
             if rng.random() < 0.3 and isinstance(header.get("vectors"), dict):
                 header["vectors"]["dtype"] = rng.choice(("F16", "BF16", "F64", "I32", "BOOL", "F8_E4M3", "U8"))
+        if rng.random() < 0.3 and isinstance(header.get("__metadata__"), dict):
+            facts["next_unknown"] = rng.choice(("", "-1", "0", "1e9", "9" * 30, "9" * 5000, "x", "1_0", "٣", "7"))
         text = json_text(rng, header).encode("utf-8", "surrogatepass")
         length = len(text) if rng.random() < 0.95 else rng.choice((0, 1, len(text) - 1, 2**40, 2**63))
         data = bytearray(struct.pack("<Q", length) + text + values)
