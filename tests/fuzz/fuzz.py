@@ -46,6 +46,10 @@ ADDRESS_SPACE = 8 << 30
 """What a worker may map, so that a size that a damaged file claims is an error and not the end of the machine."""
 
 
+PROGRAM = __file__
+"""What a worker runs."""
+
+
 def _release() -> None:
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
@@ -60,7 +64,7 @@ def _state() -> dict[str, int]:
     return {"rss": pages * os.sysconf("SC_PAGE_SIZE"), "files": len(os.listdir("/proc/self/fd")), "threads": threads}
 
 
-def _case(kind: str, seed: int, sources: Path, folder: Path) -> tuple[list[str], list[str]]:
+def run_case(kind: str, seed: int, sources: Path, folder: Path) -> tuple[list[str], list[str]]:
     import numpy as np
     from cases import RUN
 
@@ -86,7 +90,7 @@ def _worker(kind: str, first: int, count: int, warm: int, sources: Path, folder:
         say("begin", seed)
         begin = time.perf_counter()
         try:
-            _, outcome = _case(kind, seed, sources, folder)
+            _, outcome = run_case(kind, seed, sources, folder)
             say("end", seed, outcome, time.perf_counter() - begin)
         except BaseException:
             say("wrong", seed, traceback.format_exc())
@@ -168,7 +172,7 @@ def run(kind: str, first: int, count: int, sources: Path, *, most_failures: int 
             # After a crash or a hang the rest is run by a new worker, which warms up anew.
             words = [str(x) for x in (kind, seed, end - seed, min(warm, end - seed - 1), sources, folder)]
             process = subprocess.Popen(
-                [sys.executable, __file__, "--worker", *words], stdout=subprocess.PIPE, stderr=errors, text=True
+                [sys.executable, PROGRAM, "--worker", *words], stdout=subprocess.PIPE, stderr=errors, text=True
             )
             at, inside = seed, False
             for line in _lines(process):
@@ -216,7 +220,7 @@ def _replay(what: str, keep: Path | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if keep is not None and any(keep.iterdir()):
             raise SystemExit(f"{str(keep)!r} must be empty")
-        done, outcome = _case(kind, int(seed), sources, folder)
+        done, outcome = run_case(kind, int(seed), sources, folder)
         print("damage: ", "; ".join(done))
         print("outcome:", "; ".join(outcome))
 

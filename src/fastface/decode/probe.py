@@ -163,17 +163,22 @@ class VideoFile:
         if self._lost:
             self.container.close()
             self._open()
+        seen, broken = 0, False
         while True:
             try:
                 packet = self._kept.popleft() if self._kept else next(self._coming)
             except StopIteration:
+                if broken:  # of some containers it is known how many packets there were
+                    self.stats.skipped += max(0, self.stream.frames - seen)
                 return
             except av.error.FFmpegError as error:
                 self.stats.warn(f"the file breaks off: {error.strerror}")
-                self.stats.skipped += 1
+                self.stats.skipped += max(1, self.stream.frames - seen)
                 return
             if packet.is_corrupt:
                 self.stats.warn("the file breaks off, or parts of it are missing: a packet is incomplete")
+                broken = True
+            seen += packet.size > 0
             yield packet
 
     def damaged(self, error: av.error.FFmpegError) -> None:
@@ -222,6 +227,7 @@ def describe(file: VideoFile, first: Any) -> VideoInfo:
     )
 
 
+BUILT_ON_NOTHING = "frames were left out: they, or what they build on, are damaged or missing"
 NO_STAMP = "frames without a time stamp were put at the average rate"
 BACKWARDS = "time stamps that repeat or go back were moved to the average rate"
 

@@ -27,7 +27,7 @@ from av.bitstream import BitStreamFilterContext
 
 from fastface.decode.device import Unsupported
 from fastface.decode.headers import Look, headers_of
-from fastface.decode.probe import DecodeStats, VideoFile
+from fastface.decode.probe import BUILT_ON_NOTHING, DecodeStats, VideoFile
 
 MIN_FRAMES = 64
 """Packets that a segment has at least (the last one may have fewer)."""
@@ -90,7 +90,7 @@ class SegmentReader:
         source: a file's name, or a file that is open already, which is closed with the reader.
         min_frames: packets that a segment has at least; the cut is made at the next safe key packet.
         cut: False gives one segment.
-        origin: pts of the first frame shown; packets of earlier ones are not counted as shown.
+        origin: pts of the first frame shown; packets of earlier ones are counted as skipped.
         stats: where warnings and damaged packets go; those of a file that is open already hold.
 
     Attributes:
@@ -221,8 +221,10 @@ class SegmentReader:
             if pts is not None:
                 if self._highest is None or pts > self._highest:
                     self._highest = pts
-                if self._origin is not None and pts < self._origin:
+                if visible and self._origin is not None and pts < self._origin:
                     visible = False
+                    self.stats.skipped += 1
+                    self.stats.warn(BUILT_ON_NOTHING)
             count += 1
             shown += visible
             data, address, size = packet, packet.buffer_ptr, packet.buffer_size
