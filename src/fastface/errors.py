@@ -17,7 +17,7 @@ def shown(value: object) -> str:
     try:
         return _repr.repr(value)
     except ValueError:  # Python writes out no whole number of more than 4300 digits
-        return f"a {type(value).__name__} that is too long to show"
+        return f"{type(value).__name__} too long to show"
 
 
 class FastFaceError(Exception):
