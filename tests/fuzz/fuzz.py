@@ -36,8 +36,12 @@ FLAT = 0.05
 """Part by which memory may grow from warm-up to the end."""
 
 SLACK = 4 << 20
-"""Bytes by which memory may grow besides. Four arenas of malloc, each with pages of its own that stay in use however
-little is in them; a run of a few hundred cases sees them come, in a run of thousands they are nothing."""
+"""Bytes by which memory may grow besides: a few hundred cases are too few to have met every codec, whose tables stay.
+In a run of thousands it is nothing against what a leak of 1 kB a case gives."""
+
+ARENAS = {"MALLOC_ARENA_MAX": "1"}
+"""Of a worker: else malloc makes an arena for each thread that is there at once, up to eight a core, each with free
+pages in it that stay resident; how many there are is a matter of scheduling, not of what is in use."""
 
 WARM = 0.25
 """Part of the cases, at most 500, after which memory is measured first: codecs, pandas and arenas are there by then."""
@@ -56,12 +60,33 @@ def _release() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free goes back, what is left is in use
 
 
+class _Mallinfo(ctypes.Structure):
+    """struct mallinfo2 of glibc's malloc.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    )
+
+
+def _heap() -> int:
+    """Bytes in use of malloc; 0 where it cannot say."""
+    try:
+        mallinfo = ctypes.CDLL("libc.so.6").mallinfo2
+    except (OSError, AttributeError):
+        return 0
+    mallinfo.restype = _Mallinfo
+    told = mallinfo()
+    return int(told.uordblks + told.hblkhd)
+
+
 def _state() -> dict[str, int]:
-    """Resident bytes, open files and threads of this process."""
+    """Resident bytes, bytes in use of malloc, open files and threads of this process."""
     _release()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     threads = len(os.listdir("/proc/self/task"))
-    return {"rss": pages * os.sysconf("SC_PAGE_SIZE"), "files": len(os.listdir("/proc/self/fd")), "threads": threads}
+    resident = pages * os.sysconf("SC_PAGE_SIZE")
+    return {"rss": resident, "heap": _heap(), "files": len(os.listdir("/proc/self/fd")), "threads": threads}
 
 
 def run_case(kind: str, seed: int, sources: Path, folder: Path) -> tuple[list[str], list[str]]:
@@ -106,7 +131,7 @@ class Report:
         outcomes: how many cases ended how.
         failures: seed and what happened.
         seconds: in all; slowest: case.
-        before, after: resident bytes, open files and threads of the (last) worker after warm-up and at the end.
+        before, after: resident bytes, bytes in use of malloc, open files and threads of the (last) worker after warm-up and at the end.
     """
 
     kind: str
@@ -172,7 +197,11 @@ def run(kind: str, first: int, count: int, sources: Path, *, most_failures: int 
             # After a crash or a hang the rest is run by a new worker, which warms up anew.
             words = [str(x) for x in (kind, seed, end - seed, min(warm, end - seed - 1), sources, folder)]
             process = subprocess.Popen(
-                [sys.executable, PROGRAM, "--worker", *words], stdout=subprocess.PIPE, stderr=errors, text=True
+                [sys.executable, PROGRAM, "--worker", *words],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, **ARENAS},
             )
             at, inside = seed, False
             for line in _lines(process):

@@ -352,7 +352,8 @@ def damage_json(rng: random.Random, document: Any) -> list[str]:
         if what == "remove":
             del holder[key]
         elif what == "number" and isinstance(value, (int, float)) and not isinstance(value, bool):
-            holder[key] = rng.choice((value + 1, value - 1, -value, value * 1000, value + 0.5, value + 2**40))
+            small = abs(value) < 2**60
+            holder[key] = rng.choice((value + 1, value - 1, -value, value * 1000, value + (0.5 if small else 1)))
         elif what == "list" and isinstance(value, list) and value:
             act = rng.randrange(4)
             if act == 0:
