@@ -50,6 +50,9 @@ ADDRESS_SPACE = 8 << 30
 """What a worker may map, so that a size that a damaged file claims is an error and not the end of the machine."""
 
 
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""Where the damaged files are: on a disk that is busy a case may take long, and nobody's fault."""
+
 PROGRAM = __file__
 """What a worker runs."""
 
@@ -63,10 +66,8 @@ def _release() -> None:
 class _Mallinfo(ctypes.Structure):
     """struct mallinfo2 of glibc's malloc.h."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
-    )
+    _names = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _names)
 
 
 def _heap() -> int:
@@ -131,7 +132,8 @@ class Report:
         outcomes: how many cases ended how.
         failures: seed and what happened.
         seconds: in all; slowest: case.
-        before, after: resident bytes, bytes in use of malloc, open files and threads of the (last) worker after warm-up and at the end.
+        before, after: resident bytes, bytes in use of malloc, open files and threads of the (last) worker, after
+            warm-up and at the end.
     """
 
     kind: str
@@ -193,7 +195,7 @@ def run(kind: str, first: int, count: int, sources: Path, *, most_failures: int 
     seed, end = first, first + count
     warm = min(500, int(WARM * count))
     while seed < end and len(report.failures) < most_failures:
-        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, tempfile.TemporaryFile() as errors:
+        with tempfile.TemporaryDirectory(prefix="fuzz-", dir=MEMORY) as folder, tempfile.TemporaryFile() as errors:
             # After a crash or a hang the rest is run by a new worker, which warms up anew.
             words = [str(x) for x in (kind, seed, end - seed, min(warm, end - seed - 1), sources, folder)]
             process = subprocess.Popen(
