@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
 import sys
@@ -50,14 +51,15 @@ FRONT = {"h264_front"}  # these have their index in front
 
 
 def make_sources(folder: Path) -> None:
-    """Write the files that are damaged: the same bytes each time, whatever the number of cores."""
+    """Write the files that are damaged: the same bytes each time, but for HEVC, which x265 encodes a little otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, clip in SOURCES.items():
         options = {**clip.options, "threads": "1"}
         if "g" in options:
             options |= GOP
         if "x265-params" in options:
-            options["x265-params"] = options["x265-params"].replace("keyint=30", "keyint=6")
+            one = options["x265-params"].replace("keyint=30", "keyint=6").replace("pools=2", "pools=none")
+            options["x265-params"] = f"{one}:no-wpp=1"
         if clip.encoder == "libsvtav1":
             options["svtav1-params"] += ":lp=1"
         muxer = {"fflags": "+bitexact", **({"movflags": "faststart"} if name in FRONT else {})}
@@ -66,6 +68,11 @@ def make_sources(folder: Path) -> None:
     with np.errstate(all="ignore"):
         _timeline().to_json(folder / "timeline.json", embeddings="inside")
         _gallery().save(folder / "people.gallery")
+    # safetensors writes what is in the header in any order.
+    data = (folder / "people.gallery").read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True).encode()
+    (folder / "people.gallery").write_bytes(len(header).to_bytes(8, "little") + header + data[8 + size :])
 
 
 def _timeline() -> Timeline:
@@ -216,8 +223,6 @@ def video(rng: random.Random, sources: Path, folder: Path) -> tuple[list[str], l
 
 def timeline(rng: random.Random, sources: Path, folder: Path) -> tuple[list[str], list[str]]:
     """A damaged timeline, read, looked at, corrected and written."""
-    import json
-
     document = json.loads((sources / "timeline.json").read_text(encoding="utf-8"))
     if rng.random() < 0.3:
         del document["embeddings"]
