@@ -51,7 +51,7 @@ FRONT = {"h264_front"}  # these have their index in front
 
 
 def make_sources(folder: Path) -> None:
-    """Write the files that are damaged: the same bytes each time, but for HEVC, which x265 encodes a little otherwise."""
+    """Write the files that are damaged: the same bytes each time, but for HEVC (x265)."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, clip in SOURCES.items():
         options = {**clip.options, "threads": "1"}
