@@ -6,6 +6,19 @@ classes to exit codes: 2 usage, 3 bad input, 4 models missing, 5 GPU failure.
 
 from __future__ import annotations
 
+import reprlib
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 80
+
+
+def shown(value: object) -> str:
+    """A value for a message: short, however large or deep it is."""
+    try:
+        return _repr.repr(value)
+    except ValueError:  # Python writes out no whole number of more than 4300 digits
+        return f"{type(value).__name__} too long to show"
+
 
 class FastFaceError(Exception):
     """The root: catch this to catch whatever fastface raises on purpose."""

@@ -14,7 +14,7 @@ from fastface.errors import InputValidationError
 from fastface.gallery import Gallery
 from fastface.match.identify import MIN_LEGIBILITY
 from fastface.match.naming import similarity_threshold as threshold_for
-from fastface.match.remember import check_same_model, directions
+from fastface.match.remember import check_same_model, directions, model_of
 from fastface.pipeline import Pipeline
 from fastface.timeline import Identity, Timeline
 from fastface.timeline.edit import spans_of_tracks
@@ -112,7 +112,7 @@ def search(
         raise InputValidationError("there is nothing to search: give videos or timelines")
     read = [_timeline_of(source) for source in sources]
     if pipeline is None:
-        model = next((str(t.run["embedder"]["name"]) for t in read if t is not None), embedder)
+        model = next((model_of(t) for t in read if t is not None), embedder)
         with Pipeline(embedder=model if embedder == "auto" else embedder, device=device) as made:  # type: ignore[arg-type]
             return _search(photographs, sources, read, far, similarity_threshold, made)
     return _search(photographs, sources, read, far, similarity_threshold, pipeline)

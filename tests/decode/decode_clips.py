@@ -135,10 +135,18 @@ def pictures(n: int, width: int, height: int) -> Iterable[NDArray[np.uint8]]:
         yield picture
 
 
-def make(path: Path, clip: Clip, *, frames: int = 120, width: int = 320, height: int = 192) -> Path:
-    """Encode a clip."""
+def make(
+    path: Path,
+    clip: Clip,
+    *,
+    frames: int = 120,
+    width: int = 320,
+    height: int = 192,
+    muxer: dict[str, str] | None = None,
+) -> Path:
+    """Encode a clip; muxer: options of the container."""
     width, height = width - clip.crop[0], height - clip.crop[1]
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", container_options=muxer or {}) as container:
         stream = container.add_stream(clip.encoder, rate=RATE, options=clip.options)
         stream.width, stream.height, stream.pix_fmt = width, height, clip.pixel_format
         stream.codec_context.time_base = TIME_BASE if clip.encoder not in ("mpeg2video", "mpeg4") else Fraction(1, RATE)

@@ -59,7 +59,7 @@ class FakeSession:
             codec = self.backend.form.codec
             self.context = av.CodecContext.create("libdav1d" if codec == "av1" else codec, "r")
         if coded is None:
-            frames = self.context.decode(None)
+            frames = self._libav(None)
             self.context = None
         else:
             self.backend.fail_at -= 1
@@ -67,11 +67,19 @@ class FakeSession:
                 raise RuntimeError(self.backend.message)
             packet = av.Packet(bytes(coded.data))
             packet.pts = packet.dts = tag
-            frames = self.context.decode(packet)
+            frames = self._libav(packet)
         time.sleep(self.backend.delay)
         out = [(f.pts, packed(f)) for f in frames]
         self.lent = [surface for _, surface in out]
         return out
+
+    def _libav(self, packet: Any) -> list[Any]:
+        try:
+            return list(self.context.decode(packet))
+        except av.error.FFmpegError:
+            if not self.backend.forgiving:
+                raise
+            return []
 
     def check(self) -> str | None:
         form = self.backend.form
@@ -96,6 +104,7 @@ class FakeGpu:
 
     engines = 2
     free_bytes = 1 << 30
+    forgiving = False  # whether a damaged packet gives no frame, as with NVDEC, rather than an error
 
     def __init__(self, form: Format) -> None:
         self.form = form

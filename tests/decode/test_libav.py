@@ -339,7 +339,11 @@ class TestDamage:
         decoder, index, _, _ = decode(path)
         assert 20 < len(index) < 90
         assert decoder.info.frame_count == 100
-        assert decoder.stats.warnings == ["the file breaks off, or parts of it are missing: a packet is incomplete"]
+        assert decoder.stats.warnings == [
+            "the file breaks off, or parts of it are missing: a packet is incomplete",
+            "frames were left out: they, or what they build on, are damaged or missing",
+        ]
+        assert decoder.stats.skipped == 100 - len(index)
 
     def test_damage_in_the_middle_is_reported_and_survived(self, tmp_path: Path) -> None:
         path = fast_start(tmp_path)

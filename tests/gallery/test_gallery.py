@@ -189,6 +189,19 @@ class TestFile:
             save_file({"vectors": np.eye(3, dtype=np.float32)}, tmp_path / "bad", told)
             with pytest.raises(GalleryError):
                 Gallery.load(tmp_path / "bad")
+        one = header | {"people": json.dumps([["a", 3]])}
+        for wrong, message in (
+            ({"next_unknown": "0"}, "next_unknown is 0, must be at least 1"),
+            ({"next_unknown": "9" * 5000}, "or damaged"),
+            ({"people": "[" * 100_000}, "or damaged: maximum recursion"),
+            ({"people": '[["a", 1e999]]'}, "whole number of vectors"),
+            ({"people": "[[null, 3]]"}, "whole number of vectors"),
+            ({"people": '[["\\ud800", 3]]'}, "bad' is damaged: a person's name is .* must be text"),
+            ({"people": '[[" ", 3]]'}, "bad' is damaged: a person's name is empty"),
+        ):
+            save_file({"vectors": np.eye(3, dtype=np.float32)}, tmp_path / "bad", one | wrong)
+            with pytest.raises(GalleryError, match=message):
+                Gallery.load(tmp_path / "bad")
         gallery.save(tmp_path / "cut")
         content = (tmp_path / "cut").read_bytes()
         for size in (0, 7, 100, len(content) - 1):

@@ -7,6 +7,7 @@ import math
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,13 @@ class TestThereAndBack:
         assert Timeline.from_json(tmp_path / "a.json").to_json() == text
         assert Timeline.from_json(str(tmp_path / "a.json")).to_json() == text
 
+    def test_a_path_that_is_no_utf_8(self, timeline: Timeline, tmp_path: Path) -> None:
+        """Python has half a surrogate pair for such a byte; the document escapes it."""
+        odd = replace(timeline, video={**timeline.video, "path": os.fsdecode(b"\xff.mp4")})
+        odd.to_json(tmp_path / "a.json")
+        assert Timeline.from_json(tmp_path / "a.json").video["path"] == odd.video["path"]
+        odd.to_parquet(tmp_path / "a.parquet")
+
     def test_without_faces(self, timeline: Timeline) -> None:
         empty = Timeline(timeline.video, timeline.run, (), (), Faces.empty())
         again = Timeline.from_json(empty.to_json())
@@ -135,6 +143,13 @@ class TestSchema:
         assert not validator.is_valid(document)
 
 
+def deep(levels: int) -> list[Any]:
+    out: list[Any] = []
+    for _ in range(levels - 1):
+        out = [out]
+    return out
+
+
 # What is done to the document, and the place that the error must name.
 SPOILT: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda d: d.pop("schema"), r"document lacks 'schema'"),
@@ -145,6 +160,26 @@ SPOILT: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda d: d.update(run=None), r"document\.run must be an object, is NoneType"),
     (lambda d: d.update(identities={}), r"document\.identities must be a list, is dict"),
     (lambda d: d.update(identities="ann"), r"document\.identities must be a list, is str"),
+    (lambda d: d["video"].update(path=3), r"document\.video\.path must be a string, is 3"),
+    (lambda d: d["video"].update(codec="h264", x=math.nan), r"document\.video\.x must be a finite number, is nan"),
+    (lambda d: d["video"].pop("frame_count"), r"document\.video lacks 'frame_count'"),
+    (
+        lambda d: d["video"].update(duration=1e31),
+        r"document\.video\.duration must be seconds in \[0, 1e\+30\], is 1e\+31",
+    ),
+    (lambda d: d["video"].update(rotation=45), r"document\.video\.rotation must be 0, 90, 180 or 270, is 45"),
+    (lambda d: d["video"].update({3: 4}), r"document\.video must have strings for keys, has 3"),
+    (lambda d: d["run"].update(x=deep(33)), r"document\.run\.x\[0\].* is nested more than 32 deep"),
+    (lambda d: d["run"].update(x=b"1"), r"document\.run\.x must be what JSON can hold, is bytes"),
+    (lambda d: d["run"].update(embedder=[]), r"document\.run\.embedder must be an object, is list"),
+    (lambda d: d["run"].update(warnings=[None]), r"document\.run\.warnings\[0\] must be a string, is None"),
+    (
+        lambda d: d["identities"][1].update(id=2**53),
+        r"identities\[1\]\.id must be a whole number <= 9007199254740991, is",
+    ),
+    (lambda d: d["identities"][1].update(name="\ud800"), r"identities\[1\]\.name must be text that can be written"),
+    (lambda d: d["identities"][1].update(screen_time=-1), r"identities\[1\]\.screen_time must be seconds in \[0"),
+    (lambda d: d["faces"]["time"].reverse(), r"faces\.time must be seconds in \[0, 1e\+30\] in ascending order"),
     (lambda d: d["identities"][1].update(name=3), r"identities\[1\]\.name must be a string or null, is 3"),
     (lambda d: d["identities"][1].update(id=-1), r"identities\[1\]\.id must be a whole number >= 0, is -1"),
     (lambda d: d["identities"][1].update(id=True), r"identities\[1\]\.id must be a whole number"),
@@ -217,6 +252,33 @@ class TestMalformed:
                     raise AssertionError(f"{key!r} = {wrong!r}: {error!r}") from error
             holder[key] = kept
         Timeline.from_dict(document)
+
+    def test_values_that_cannot_be_shown(self, document: dict[str, Any]) -> None:
+        """Python refuses to write such a number, and to write as deep a list."""
+        for value, message in ((10**5000, "is int too long to show"), (deep(5000), r"is \[\[\[")):
+            document["identities"][1]["id"] = value
+            with pytest.raises(InputValidationError, match=r"identities\[1\]\.id must be a whole number .*" + message):
+                Timeline.from_dict(document)
+
+    def test_texts_that_are_too_much(self, document: dict[str, Any]) -> None:
+        for text in ('{"a": ' + "9" * 5000 + "}", '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"):
+            with pytest.raises(InputValidationError, match="'the text' is not a timeline: not JSON"):
+                Timeline.from_json(text)
+        with pytest.raises(InputValidationError, match=r"cannot read the timeline .*null byte"):
+            Timeline.from_json("a\0b")
+
+    def test_an_instance_without_a_face_of_its_person(self, document: dict[str, Any]) -> None:
+        """A track may say who it is of while its faces do not."""
+        document["faces"]["identity"] = [None] * 12
+        read = Timeline.from_dict(document)
+        assert read.at(0.1) == ()
+        assert Timeline.from_json(read.merge(0, 1).to_json()).at(0.1) == ()
+
+    def test_tracks_beyond_the_end_of_the_video(self, document: dict[str, Any]) -> None:
+        """Edits give spans that can be read again."""
+        document["video"].update(frame_count=1, duration=0.001)
+        merged = Timeline.from_dict(document).merge(1, 0)
+        assert Timeline.from_json(merged.to_json()).to_json() == merged.to_json()
 
     def test_files(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_bytes(b"\xff\xfe")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zipfile
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from test_timeline import INFO, faces_of, person
 
 import fastface
 from fastface.errors import InputValidationError
-from fastface.timeline import Timeline
+from fastface.timeline import Timeline, vectors
 from fastface.timeline.build import build_timeline
 from fastface.types import Embeddings
 
@@ -118,6 +119,30 @@ def test_embeddings_that_are_none(timeline: Timeline, tmp_path: Path, columns: d
     path.write_text(json.dumps(document))
     with pytest.raises(InputValidationError, match=message):
         Timeline.from_json(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"'shape': (", b"'shape': [("),  # NumPy raises tokenize.TokenError
+        (b"'shape': (", b"'shape': (99999999999999, "),
+        (b"\x93NUMPY", b"\x93MUMPY"),
+        (b"'<f4'", b"'|O'"),
+        (b"PK\x03\x04", b"PK\x03\x05"),
+    ],
+)
+def test_archives_that_are_broken(timeline: Timeline, old: bytes, new: bytes) -> None:
+    content = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(vectors.pack(timeline.embeddings))) as archive,
+        zipfile.ZipFile(content, "w") as out,
+    ):
+        for name in archive.namelist():
+            data = archive.read(name)
+            out.writestr(name, data[:128].replace(old, new)[:128].ljust(128) + data[128:])
+    broken = content.getvalue() if old != b"PK\x03\x04" else content.getvalue().replace(old, new)
+    with pytest.raises(InputValidationError, match=r"there holds no embeddings: ."):
+        vectors.unpack(broken, "there")
 
 
 @pytest.mark.parametrize(

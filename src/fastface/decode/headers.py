@@ -113,7 +113,10 @@ class _Nal(Headers):
         length_prefixed = extradata[:1] == b"\x01"
         if length_prefixed:
             self.filter = "hevc_mp4toannexb" if hevc else "h264_mp4toannexb"
-        known = (_hvcc(extradata) if hevc else _avcc(extradata)) if length_prefixed else self._sets(extradata)
+        try:
+            known = (_hvcc(extradata) if hevc else _avcc(extradata)) if length_prefixed else self._sets(extradata)
+        except (struct.error, IndexError):  # it breaks off: nothing can be put in front of a segment
+            known, self.can_cut = [], False
         self._known: dict[bytes, None] = dict.fromkeys(known)
 
     def _kind(self, first: int) -> int:

@@ -12,7 +12,8 @@ from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from fastface.decode.color import is_full_range, yuv_coefficients
-from fastface.decode.probe import Clock, DecodeStats, VideoFile, describe, nothing_decoded
+from fastface.decode.headers import headers_of
+from fastface.decode.probe import BUILT_ON_NOTHING, Clock, DecodeStats, VideoFile, describe, nothing_decoded
 from fastface.errors import InputValidationError, VideoProcessingError
 from fastface.types import FrameBatch
 
@@ -24,6 +25,12 @@ BATCH_BYTES = 48 << 20
 """RGB bytes that a batch may hold: 8 frames of 1080p, so that memory stays bounded for 8K as well."""
 
 MAX_BATCH = 32
+
+_HIDING = frozenset({"vp8", "libvpx", "vp9", "libvpx-vp9"})
+"""Some of their packets give no frame, which their first bytes say."""
+
+_ONE_EACH = _HIDING | {"h264", "hevc", "av1", "libdav1d", "libaom-av1", "mpeg1video", "mpeg2video", "mjpeg"}
+"""One packet of these gives one frame."""
 
 
 class LibavDecoder:
@@ -70,12 +77,28 @@ class LibavDecoder:
         self.batch_size = batch_size or max(1, min(MAX_BATCH, BATCH_BYTES // frame_bytes))
 
     def _decode(self) -> Generator[Any, None, None]:
-        """Frames in the order shown; damaged packets are counted and left out."""
+        """Frames in the order shown; what is damaged is left out and counted."""
+        codec = self._file.stream.codec_context.name
+        headers = headers_of(codec, b"") if codec in _HIDING else None
+        one_each = codec in _ONE_EACH
+        announced = given = failed = 0
         for packet in self._file.packets():
+            if packet.size and not packet.is_discard and (headers is None or headers.look(bytes(packet)).shown):
+                announced += 1
             try:
-                yield from packet.decode()
+                frames = packet.decode()
             except av.error.FFmpegError as error:
                 self._file.damaged(error)
+                failed += 1
+                continue
+            for frame in frames:
+                given += 1
+                one_each = one_each and not frame.interlaced_frame  # fields may come as packets of their own
+                yield frame
+        # libav says nothing of pictures that it leaves out because what they build on is missing.
+        if one_each and announced - given > failed:
+            self.stats.skipped += announced - given - failed
+            self.stats.warn(BUILT_ON_NOTHING)
 
     def _time(self, frame: Any) -> float:
         """Seconds from the first frame shown; keeps the times ascending where the stream does not."""

@@ -47,6 +47,9 @@ MAX_SESSIONS = 14
 
 _REORDERING = frozenset({"h264", "hevc"})
 
+_RESIZING = frozenset({"vp8", "vp9", "av1"})
+"""Pictures of these may change their size without new parameter sets, which the demuxing thread would see."""
+
 
 class NvdecDecoder:
     """Decodes the first video stream of a file into batches in device memory.
@@ -206,7 +209,7 @@ class NvdecDecoder:
             for stamp, surface in frames:
                 pts, duration, shown = records.pop(stamp, (None, None, True))
                 if unchecked:
-                    unchecked = False
+                    unchecked = self._form.codec in _RESIZING
                     if (wrong := session.check()) is not None:
                         raise Unsupported(f"{wrong}, which the GPU decoder does not follow")
                 if not shown:

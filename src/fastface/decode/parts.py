@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from fastface.decode.device import Unsupported
 from fastface.decode.probe import DecodeStats
 from fastface.decode.ring import Block
 from fastface.decode.threads import Threads
@@ -79,29 +80,44 @@ class Parts:
 
 
 class Account:
-    """Puts the parts' counts and times into the statistics; times of later segments wait for the earlier ones."""
+    """Puts the parts' counts and times into the statistics; times of later segments wait for the earlier ones.
+
+    A damaged stream may give other frames than its packets announce. Where a segment then reaches into the next one
+    the video is not for decoding in segments.
+    """
 
     def __init__(self, stats: DecodeStats) -> None:
         self._stats = stats
-        self._late: dict[int, tuple[list[float], float, bool]] = {}  # times of segments that are not due yet
+        self._late: dict[int, tuple[list[float], float, bool, bool]] = {}  # of segments that are not due yet
         self._merged = 0
+        self._more = False  # whether a segment gave more frames than were announced
 
     def add(self, part: Part) -> None:
+        """Count a part.
+
+        Raises:
+            Unsupported: segments overlap, in time or in the numbers of their frames.
+        """
         stats = self._stats
         stats.frames += len(part.times)
         if part.lost > 0:
             stats.skipped += part.lost
             stats.warn("damaged packets were left out by the GPU decoder")
-        times, _, _ = self._late.setdefault(part.segment, ([], 0.0, False))
+        times = self._late[part.segment][0] if part.segment in self._late else []
         times += part.times
-        self._late[part.segment] = (times, part.end, part.final)
+        self._late[part.segment] = (times, part.end, part.final, part.lost < 0)
         while self._merged in self._late:
-            times, end, final = self._late[self._merged]
-            stats.times += times
+            times, end, final, more = self._late[self._merged]
             if times:
+                if self._more:
+                    raise Unsupported("the stream gives more frames than its packets announce")
+                if stats.times and times[0] <= stats.times[-1]:
+                    raise Unsupported("the stream's time stamps contradict its order")
+                stats.times += times
                 stats.end = end
-            times.clear()
+                times.clear()
             if not final:
                 break
+            self._more = self._more or more
             del self._late[self._merged]
             self._merged += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -56,7 +57,8 @@ def open_container(path: str | os.PathLike[str]) -> Any:
         raise InputValidationError(f"the video {name!r} {what}")
     try:
         # file: keeps libav from taking a name with a colon in it for a protocol.
-        container = av.open("file:" + os.path.abspath(name))
+        # Titles and the like need not be UTF-8, and do not matter here.
+        container = av.open("file:" + os.path.abspath(name), metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise InputValidationError(f"{name!r} is not a video that libav can open: {error.strerror}") from error
     except OSError as error:
@@ -71,12 +73,14 @@ def video_stream(container: Any, path: str | os.PathLike[str]) -> Any:
     """The first video stream of an open container.
 
     Raises:
-        InputValidationError: there is none.
+        InputValidationError: there is none, or it is of a codec that libav does not know.
     """
     video = [s for s in container.streams if s.type == "video"]
     if not video:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
         raise InputValidationError(f"{os.fspath(path)!r} has no video stream (it has: {kinds})")
+    if video[0].codec_context is None:
+        raise InputValidationError(f"the video stream of {os.fspath(path)!r} is of a codec that libav does not know")
     return video[0]
 
 
@@ -159,17 +163,22 @@ class VideoFile:
         if self._lost:
             self.container.close()
             self._open()
+        seen, broken = 0, False
         while True:
             try:
                 packet = self._kept.popleft() if self._kept else next(self._coming)
             except StopIteration:
+                if broken:  # of some containers it is known how many packets there were
+                    self.stats.skipped += max(0, self.stream.frames - seen)
                 return
             except av.error.FFmpegError as error:
                 self.stats.warn(f"the file breaks off: {error.strerror}")
-                self.stats.skipped += 1
+                self.stats.skipped += max(1, self.stream.frames - seen)
                 return
             if packet.is_corrupt:
                 self.stats.warn("the file breaks off, or parts of it are missing: a packet is incomplete")
+                broken = True
+            seen += packet.size > 0
             yield packet
 
     def damaged(self, error: av.error.FFmpegError) -> None:
@@ -201,6 +210,8 @@ def describe(file: VideoFile, first: Any) -> VideoInfo:
         duration = float(stream.duration * stream.time_base)
     elif container.duration:
         duration = container.duration / av.time_base
+    if duration is not None and duration <= 0:
+        duration = None
     return VideoInfo(
         path=file.path,
         width=width,
@@ -208,8 +219,8 @@ def describe(file: VideoFile, first: Any) -> VideoInfo:
         rotation=rotation,
         codec=stream.codec_context.name,
         duration=duration,
-        frame_count=stream.frames or None,
-        average_rate=float(rate) if rate else None,
+        frame_count=stream.frames if stream.frames > 0 else None,
+        average_rate=float(rate) if rate and rate > 0 else None,
         pixel_format=first.format.name,
         matrix=matrix,
         full_range=is_full_range(int(first.color_range), first.format.name),
@@ -217,6 +228,7 @@ def describe(file: VideoFile, first: Any) -> VideoInfo:
     )
 
 
+BUILT_ON_NOTHING = "frames were left out: they, or what they build on, are damaged or missing"
 NO_STAMP = "frames without a time stamp were put at the average rate"
 BACKWARDS = "time stamps that repeat or go back were moved to the average rate"
 
@@ -271,12 +283,17 @@ class Clock:
             time = 0.0
         elif pts is None or not self._has_origin:
             self._stats.warn(NO_STAMP)
-            time = (last or 0.0) + self._step
+            time = self._after(last or 0.0, self._step)
         else:
             time = (pts * self._factor - self._offset) / self._divisor
             if last is not None and time <= last:
                 self._stats.warn(BACKWARDS)
-                time = last + self._step
+                time = self._after(last, self._step)
         self.last = time
-        self.end = time + (duration * self._unit / self._units if duration else self._step)
+        self.end = self._after(time, duration * self._unit / self._units if duration else self._step)
         return time
+
+    @staticmethod
+    def _after(time: float, step: float) -> float:
+        """A later time, even where it is so large that a step is lost in rounding, or a duration makes no sense."""
+        return max(time + step, math.nextafter(time, math.inf))

@@ -10,8 +10,8 @@ whole gives from there on, and if all earlier packets give all earlier pictures:
   pts has come, as pts >= dts: so a pass with a few packets of lookahead decides, and a file need not be read twice;
 * every parameter set seen so far is among those that are put in front.
 
-Where time stamps are missing or contradict each other nothing is cut from there on. A file without a safe cut is one
-segment.
+Where time stamps are missing, repeat or contradict each other nothing is cut from there on. A file without a safe cut
+is one segment.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ import av
 import numpy as np
 from av.bitstream import BitStreamFilterContext
 
+from fastface.decode.device import Unsupported
 from fastface.decode.headers import Look, headers_of
-from fastface.decode.probe import DecodeStats, VideoFile
+from fastface.decode.probe import BUILT_ON_NOTHING, DecodeStats, VideoFile
 
 MIN_FRAMES = 64
 """Packets that a segment has at least (the last one may have fewer)."""
@@ -89,7 +90,7 @@ class SegmentReader:
         source: a file's name, or a file that is open already, which is closed with the reader.
         min_frames: packets that a segment has at least; the cut is made at the next safe key packet.
         cut: False gives one segment.
-        origin: pts of the first frame shown; packets of earlier ones are not counted as shown.
+        origin: pts of the first frame shown; packets of earlier ones are counted as skipped.
         stats: where warnings and damaged packets go; those of a file that is open already hold.
 
     Attributes:
@@ -100,6 +101,7 @@ class SegmentReader:
 
     Raises:
         InputValidationError: no such file, not media, no video stream.
+        Unsupported: the parameter sets that the container holds are damaged.
     """
 
     def __init__(
@@ -120,7 +122,7 @@ class SegmentReader:
             self.codec: str = stream.codec_context.name
             self.time_base = stream.time_base
             self._headers = headers_of(self.codec, self._file.extradata)
-            self._filter = BitStreamFilterContext(self._headers.filter, stream) if self._headers.filter else None
+            self._filter = self._bitstream_filter()
         except BaseException:
             self._file.close()
             raise
@@ -128,7 +130,16 @@ class SegmentReader:
         self._origin = origin
         self._cut = cut and self._headers.can_cut
         self._highest: int | None = None
+        self._dts: int | None = None
+        self._stamps: set[int] = set()  # of frames shown, as far as they may come again
         self._seen = 0
+
+    def _bitstream_filter(self) -> Any:
+        name = self._headers.filter
+        try:
+            return BitStreamFilterContext(name, self._file.stream) if name else None
+        except av.error.FFmpegError as error:
+            raise Unsupported(f"the container's parameter sets are damaged ({error.strerror})") from error
 
     def _demux(self) -> Iterator[Any]:
         """Packets in decode order, through the bitstream filter; damaged ones are counted and left out."""
@@ -157,11 +168,31 @@ class SegmentReader:
                 self._cut = False
                 if look.new_sequence and self.new_sequence is None:
                     self.new_sequence = self._seen
-        pts, dts = packet.pts, packet.dts
-        if pts is None or (dts is not None and pts < dts):
+        if self._cut and not self._consistent(packet, look):
             self._cut = False
         self._seen += 1
         return packet, look
+
+    def _consistent(self, packet: Any, look: Look) -> bool:
+        """Whether the time stamps so far give each frame a time of its own, in the order of the pts.
+
+        A frame whose stamp repeats is moved on, maybe past the next ones: so they must be in one segment.
+        """
+        pts, dts = packet.pts, packet.dts
+        if pts is None:
+            return False
+        if dts is not None:
+            if pts < dts or (self._dts is not None and dts < self._dts):
+                return False
+            self._dts = dts
+            if len(self._stamps) >= 64:  # as pts >= dts, the lower ones cannot come again
+                self._stamps = {p for p in self._stamps if p >= dts}
+        if not look.shown or packet.is_discard:
+            return True
+        if pts in self._stamps or len(self._stamps) >= LOOKAHEAD:
+            return False
+        self._stamps.add(pts)
+        return True
 
     def _may_cut(self, packet: Any, look: Look) -> bool:
         """Whether this packet may begin a segment, as far as what came before tells."""
@@ -190,8 +221,10 @@ class SegmentReader:
             if pts is not None:
                 if self._highest is None or pts > self._highest:
                     self._highest = pts
-                if self._origin is not None and pts < self._origin:
+                if visible and self._origin is not None and pts < self._origin:
                     visible = False
+                    self.stats.skipped += 1
+                    self.stats.warn(BUILT_ON_NOTHING)
             count += 1
             shown += visible
             data, address, size = packet, packet.buffer_ptr, packet.buffer_size

@@ -57,7 +57,9 @@ def load(path: str | os.PathLike[str]) -> Gallery:
                 raise GalleryError(f"{name!r} is no gallery: its schema is {header.get('schema')!r}, not {SCHEMA!r}")
             vectors = file.get_tensor("vectors")
         people = json.loads(header["people"])
-        counts = [int(n) for _, n in people]
+        if not all(isinstance(who, str) and type(n) is int for who, n in people):
+            raise GalleryError(f"{name!r} is damaged: its people must be [name, whole number of vectors] each")
+        counts = [n for _, n in people]
         if (
             vectors.dtype != np.float32
             or vectors.ndim != 2
@@ -66,11 +68,17 @@ def load(path: str | os.PathLike[str]) -> Gallery:
         ):
             raise GalleryError(f"{name!r} is damaged: its {list(vectors.shape)} vectors do not fit its people")
         starts = np.cumsum([0, *counts])
-        parts = {str(who): vectors[a:b] for (who, _), a, b in zip(people, starts[:-1], starts[1:], strict=True)}
+        parts = {who: vectors[a:b] for (who, _), a, b in zip(people, starts[:-1], starts[1:], strict=True)}
         if len(parts) < len(people):
             raise GalleryError(f"{name!r} is damaged: a name stands there twice")
-        return Gallery(header["model"], parts, next_unknown=int(header["next_unknown"]))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        next_unknown = int(header["next_unknown"])
+        if next_unknown < 1:
+            raise GalleryError(f"{name!r} is damaged: its next_unknown is {next_unknown}, must be at least 1")
+        try:
+            return Gallery(header["model"], parts, next_unknown=next_unknown)
+        except GalleryError as error:
+            raise GalleryError(f"{name!r} is damaged: {error}") from error
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         if isinstance(error, GalleryError):
             raise
         raise GalleryError(f"{name!r} is no gallery, or damaged: {error}") from error

@@ -421,6 +421,10 @@ class Gallery:
 def _checked_name(name: str) -> str:
     if not isinstance(name, str) or not name.strip():
         raise GalleryError("a person's name is empty")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise GalleryError(f"a person's name is {name!r}, must be text that can be written as UTF-8") from error
     return name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,13 +61,28 @@ def seen_apart(timeline: Timeline) -> set[tuple[int, int]]:
     }
 
 
+def model_of(timeline: Timeline) -> str:
+    """Name of the embedder that a timeline was made with.
+
+    Raises:
+        InputValidationError: it does not say.
+    """
+    embedder = timeline.run.get("embedder")
+    name = embedder.get("name") if isinstance(embedder, Mapping) else None
+    if not isinstance(name, str):
+        raise InputValidationError(
+            f"the timeline of {timeline.video.get('path')!r} does not say which embedder it was made with"
+        )
+    return name
+
+
 def check_same_model(timeline: Timeline, gallery: Gallery) -> None:
     """Raise unless both are of one embedder.
 
     Raises:
         GalleryError: they are not.
     """
-    model = str(timeline.run["embedder"]["name"])
+    model = model_of(timeline)
     if model != gallery.model:
         raise GalleryError(
             f"the vectors to compare with are of {gallery.model!r}, those of the timeline of "

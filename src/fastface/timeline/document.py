@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastface.errors import InputValidationError
+from fastface.errors import InputValidationError, shown
 from fastface.files import replacing
 from fastface.timeline import vectors
 from fastface.timeline.timeline import Identity, Span, Timeline, Track
@@ -22,6 +22,14 @@ SCHEMA = "fastface.timeline/1"
 
 # Digits after the point: a hundredth of a pixel and a microsecond are finer than anything measured here.
 _PIXEL_DIGITS, _TIME_DIGITS, _SCORE_DIGITS = 2, 6, 5
+
+MAX_INTEGER = 2**53 - 1
+"""Larger whole numbers are not read as they were written by all readers of JSON."""
+
+MAX_SECONDS = 1e30
+"""No stream can have a time stamp as large."""
+
+MAX_DEPTH = 32
 
 
 def json_schema() -> dict[str, Any]:
@@ -45,7 +53,8 @@ def to_document(timeline: Timeline, embeddings: str = "no") -> dict[str, Any]:
     faces = timeline.faces
     told = {}
     if embeddings != "no" and timeline.embeddings is not None:
-        model = timeline.run.get("embedder", {}).get("name")
+        embedder = timeline.run.get("embedder")
+        model = embedder.get("name") if isinstance(embedder, Mapping) else None
         packed = vectors.pack(timeline.embeddings)
         told = {"embeddings": vectors.entry(timeline.embeddings, model, packed, embeddings)}
     return {
@@ -89,6 +98,15 @@ def to_document(timeline: Timeline, embeddings: str = "no") -> dict[str, Any]:
     }
 
 
+def is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8, which half a surrogate pair cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def dump_json(
     timeline: Timeline, path: str | os.PathLike[str] | None, *, indent: int | None, embeddings: str | None = None
 ) -> str:
@@ -100,6 +118,8 @@ def dump_json(
         raise InputValidationError("embeddings is 'beside', but there is no path beside which they could be")
     document = to_document(timeline, where)
     text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    if not is_text(text):  # a path need not be UTF-8
+        text = json.dumps(document, indent=indent, allow_nan=False) + "\n"
     if path is not None:
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -123,9 +143,11 @@ def load_json(source: str | os.PathLike[str]) -> Timeline:
             raise InputValidationError(f"cannot read the timeline {name!r}: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise InputValidationError(f"{name!r} is not a timeline: it is not UTF-8 text") from error
+        except ValueError as error:  # a zero byte in the name
+            raise InputValidationError(f"cannot read the timeline {name!r}: {error}") from error
     try:
         document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: not JSON, or a number of more than 4300 digits
         raise InputValidationError(f"{name!r} is not a timeline: not JSON ({error})") from error
     return from_document(document, path)
 
@@ -156,16 +178,63 @@ class _Reader:
         return [_Reader(v, f"{self.where}[{i}]") for i, v in enumerate(self.value)]
 
     def integer(self, low: int = 0) -> int:
-        if isinstance(self.value, bool) or not isinstance(self.value, int) or not low <= self.value < 2**63:
-            raise self.fail(f"must be a whole number >= {low}, is {self.value!r}")
-        return self.value
+        value = self.value
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise self.fail(f"must be a whole number >= {low}, is {shown(value)}")
+        if value > MAX_INTEGER:
+            raise self.fail(f"must be a whole number <= {MAX_INTEGER}, is {shown(value)}")
+        return value
 
     def number(self) -> float:
         value = self.value
         # Whole numbers of JSON may be too large for a float.
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
-            raise self.fail(f"must be a finite number, is {value!r}")
+            raise self.fail(f"must be a finite number, is {shown(value)}")
         return float(value)
+
+    def seconds(self) -> float:
+        value = self.number()
+        if not 0 <= value <= MAX_SECONDS:
+            raise self.fail(f"must be seconds in [0, {MAX_SECONDS:g}], is {value!r}")
+        return value
+
+    def text(self) -> str | None:
+        value = self.value
+        if value is not None and not isinstance(value, str):
+            raise self.fail(f"must be a string or null, is {shown(value)}")
+        if value is not None and not is_text(value):
+            raise self.fail(f"must be text that can be written as UTF-8, is {shown(value)}")
+        return value
+
+    def string(self) -> str:
+        if not isinstance(self.value, str):
+            raise self.fail(f"must be a string, is {shown(self.value)}")
+        return self.value
+
+    def facts(self) -> dict[str, Any]:
+        """An object of anything that JSON can hold, as a copy."""
+        self.mapping()
+        facts: dict[str, Any] = self._plain(MAX_DEPTH)
+        return facts
+
+    def _plain(self, depth: int) -> Any:
+        value = self.value
+        if value is None or isinstance(value, (bool, str)):
+            return value
+        if isinstance(value, int):
+            self.number()
+            return value
+        if isinstance(value, float):
+            return self.number()
+        if not depth:
+            raise self.fail(f"is nested more than {MAX_DEPTH} deep")
+        if isinstance(value, Mapping):
+            if wrong := [key for key in value if not isinstance(key, str)]:
+                raise self.fail(f"must have strings for keys, has {shown(wrong[0])}")
+            return {key: self[key]._plain(depth - 1) for key in value}
+        if isinstance(value, (list, tuple)):
+            return [item._plain(depth - 1) for item in self.items()]
+        raise self.fail(f"must be what JSON can hold, is {type(value).__name__}")
 
     def column(self, dtype: type, *shape: int) -> NDArray[Any]:
         """A list of numbers (shape: of each entry) as an array [n, *shape]."""
@@ -187,14 +256,6 @@ class _Reader:
 
 
 def _identity(reader: _Reader) -> Identity:
-    names = []
-    for key in ("name", "gallery_id"):
-        # Documents of the first version have no gallery_id.
-        value = reader[key].value if key == "name" else reader.mapping().get(key)
-        if value is not None and not isinstance(value, str):
-            raise reader[key].fail(f"must be a string or null, is {value!r}")
-        names.append(value)
-
     def optional(key: str) -> float | None:
         return None if reader[key].value is None else reader[key].number()
 
@@ -203,20 +264,58 @@ def _identity(reader: _Reader) -> Identity:
         span = Span(
             item["start"].number(), item["end"].number(), item["start_frame"].integer(), item["end_frame"].integer()
         )
-        if not (0 <= span.start <= span.end and span.start_frame < span.end_frame):
-            raise item.fail(f"must have 0 <= start <= end and start_frame < end_frame, is {item.value!r}")
+        if not (0 <= span.start <= span.end <= MAX_SECONDS and span.start_frame < span.end_frame):
+            raise item.fail(
+                f"must have 0 <= start <= end <= {MAX_SECONDS:g} and start_frame < end_frame, is {shown(item.value)}"
+            )
         if spans and span.start_frame < spans[-1].end_frame:
             raise item.fail("overlaps the instance before it")
         spans.append(span)
     return Identity(
         reader["id"].integer(),
-        names[0],
+        reader["name"].text(),
         optional("similarity"),
         optional("threshold"),
-        reader["screen_time"].number(),
+        reader["screen_time"].seconds(),
         tuple(spans),
-        names[1],
+        # Documents of the first version have none.
+        reader["gallery_id"].text() if "gallery_id" in reader.mapping() else None,
     )
+
+
+def _check_video(reader: _Reader) -> None:
+    """What is there must be as the schema says; what edits build on must be there."""
+    there = reader.mapping()
+    for key in ("path", "codec"):
+        if key in there:
+            reader[key].string()
+    for key in ("width", "height"):
+        if key in there:
+            reader[key].integer(1)
+    if there.get("rotation", 0) not in (0, 90, 180, 270):
+        raise reader["rotation"].fail(f"must be 0, 90, 180 or 270, is {shown(there['rotation'])}")
+    if there.get("average_rate") is not None:
+        reader["average_rate"].number()
+    reader["duration"].seconds()
+    reader["frame_count"].integer()
+
+
+def _check_run(reader: _Reader) -> None:
+    """What is there must be as the schema says."""
+    there = reader.mapping()
+    for key in ("version", "device"):
+        if key in there:
+            reader[key].string()
+    for key in ("decoder", "detector", "embedder"):
+        if key in there:
+            reader[key]["name"].string()
+    for key in ("frames_decoded", "frames_skipped"):
+        if key in there:
+            reader[key].integer()
+    for item in reader["warnings"].items() if "warnings" in there else ():
+        item.string()
+    if "seconds" in there:
+        reader["seconds"].seconds()
 
 
 def _unique(ids: list[int], where: str) -> set[int]:
@@ -230,7 +329,7 @@ def from_document(document: Any, path: Path | None = None) -> Timeline:
     root = _Reader(document, "document")
     schema = root["schema"].value
     if schema != SCHEMA:
-        raise InputValidationError(f"the document's schema is {schema!r}, this version reads {SCHEMA!r}")
+        raise InputValidationError(f"the document's schema is {shown(schema)}, this version reads {SCHEMA!r}")
     identities = tuple(_identity(item) for item in root["identities"].items())
     people = _unique([p.id for p in identities], "identities")
     tracks = []
@@ -240,7 +339,7 @@ def from_document(document: Any, path: Path | None = None) -> Timeline:
             raise item["identity"].fail(f"names a person that is not in identities: {identity}")
         track = Track(item["id"].integer(), identity, item["start_frame"].integer(), item["end_frame"].integer())
         if track.start_frame >= track.end_frame:
-            raise item.fail(f"must have start_frame < end_frame, is {item.value!r}")
+            raise item.fail(f"must have start_frame < end_frame, is {shown(item.value)}")
         tracks.append(track)
     track_ids = _unique([t.id for t in tracks], "tracks")
 
@@ -267,10 +366,17 @@ def from_document(document: Any, path: Path | None = None) -> Timeline:
         raise columns["track"].fail("names a track that is not in tracks")
     if (np.diff(arrays["frame"]) < 0).any() or (arrays["frame"] < 0).any():
         raise columns["frame"].fail("must be in ascending order from 0")
+    time = arrays["time"]
+    if len(time) and not (0 <= time[0] <= time[-1] <= MAX_SECONDS and (np.diff(time) >= 0).all()):
+        raise columns["time"].fail(f"must be seconds in [0, {MAX_SECONDS:g}] in ascending order")
     embeddings, missing = vectors.read(root.mapping().get("embeddings"), path)
+    if embeddings is not None:
+        root["run"]["embedder"]["name"].string()  # vectors say nothing unless it is known what made them
     if embeddings is not None and not set(embeddings.track.tolist()) <= track_ids:
         raise root["embeddings"].fail("are of a track that is not in tracks")
-    video, run = dict(root["video"].mapping()), dict(root["run"].mapping())
+    video, run = root["video"].facts(), root["run"].facts()
+    _check_video(root["video"])
+    _check_run(root["run"])
     return Timeline(
         video, run, identities, tuple(tracks), Faces(**arrays), embeddings, missing or "it was made without"
     )

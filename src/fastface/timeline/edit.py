@@ -14,14 +14,15 @@ import numpy as np
 
 from fastface.errors import InputValidationError
 from fastface.timeline.build import union
+from fastface.timeline.document import is_text
 from fastface.timeline.timeline import Identity, Span, Timeline, Track
 
 
 def rename(timeline: Timeline, who: int | str, name: str | None) -> Timeline:
     """See :meth:`Timeline.rename`."""
     person = timeline.identity(who)
-    if name is not None and (not isinstance(name, str) or not name.strip()):
-        raise InputValidationError(f"name is {name!r}, must be None or a text that is not empty")
+    if name is not None and not (isinstance(name, str) and name.strip() and is_text(name)):
+        raise InputValidationError(f"name is {name!r}, must be None or a text (of UTF-8) that is not empty")
     for other in timeline.identities:
         if name is not None and other.name == name and other.id != person.id:
             raise InputValidationError(
@@ -101,7 +102,9 @@ def spans_of_tracks(timeline: Timeline, tracks: list[Track]) -> tuple[Span, ...]
             seconds[span.start_frame], seconds[span.end_frame] = span.start, span.end
     seconds |= {int(f): float(t) for f, t in zip(timeline.faces.frame, timeline.faces.time, strict=True)}
     out = union(sorted((t.start_frame, t.end_frame) for t in tracks))
-    return tuple(Span(_at(timeline, seconds, a), _at(timeline, seconds, b), a, b) for a, b in out)
+    times = [(_at(timeline, seconds, a), _at(timeline, seconds, b)) for a, b in out]
+    # Frames that a document puts beyond its video's end have no time of their own.
+    return tuple(Span(start, max(start, end), a, b) for (start, end), (a, b) in zip(times, out, strict=True))
 
 
 def _at(timeline: Timeline, seconds: dict[int, float], frame: int) -> float:

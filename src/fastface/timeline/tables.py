@@ -49,6 +49,6 @@ def write_parquet(timeline: Timeline, path: str | os.PathLike[str]) -> None:
 
     rest = {k: v for k, v in timeline.to_dict().items() if k != "faces"}
     table = pa.Table.from_pandas(faces_frame(timeline), preserve_index=False)
-    extra = {b"fastface.timeline": json.dumps(rest, ensure_ascii=False).encode()}
+    extra = {b"fastface.timeline": json.dumps(rest).encode()}
     with replacing(path) as temporary:
         pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **extra}), temporary)

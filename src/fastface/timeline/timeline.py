@@ -156,6 +156,8 @@ class Timeline:
                 & (self.faces.frame >= span.start_frame)
                 & (self.faces.frame < span.end_frame)
             )
+            if not len(mine):  # an instance may be of faces that were told to be nobody's
+                continue
             # Times in a document are rounded to a microsecond, and so may be the asked one.
             row = mine[max(int(np.searchsorted(self.faces.time[mine], seconds + 1e-6, side="right")) - 1, 0)]
             found.append(

@@ -10,14 +10,18 @@ import base64
 import binascii
 import hashlib
 import io
+import struct
+import tokenize
 import zipfile
+import zlib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastface.errors import InputValidationError
+from fastface.errors import InputValidationError, shown
 from fastface.types import Embeddings
 
 MAX_BYTES = 1 << 30
@@ -28,6 +32,31 @@ def pack(embeddings: Embeddings) -> bytes:
     out = io.BytesIO()
     np.savez(out, **{f.name: getattr(embeddings, f.name) for f in fields(embeddings)})
     return out.getvalue()
+
+
+# What zipfile and NumPy raise for archives that are damaged, compressed or encrypted in a way they do not know, or that
+# claim more than there is.
+_BROKEN = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+
+
+def _column(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    with archive.open(f"{name}.npy") as file:
+        column: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return column
 
 
 def unpack(content: bytes, name: str) -> Embeddings:
@@ -41,12 +70,12 @@ def unpack(content: bytes, name: str) -> Embeddings:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > MAX_BYTES:
             raise ValueError(f"it holds {size} bytes, must be at most {MAX_BYTES}")
-        with np.load(io.BytesIO(content), allow_pickle=False) as columns:
-            embeddings = Embeddings(**{f.name: columns[f.name] for f in fields(Embeddings)})
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            embeddings = Embeddings(**{f.name: _column(archive, f.name) for f in fields(Embeddings)})
         numbers = (embeddings.mean, embeddings.weight, embeddings.legibility)
         if not all(np.isfinite(n).all() for n in numbers) or (np.diff(embeddings.track) <= 0).any():
             raise ValueError("its numbers must be finite and its tracks ascend")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+    except _BROKEN as error:
         raise InputValidationError(f"{name} holds no embeddings: {error}") from error
     return embeddings
 
@@ -83,7 +112,7 @@ def read(told: Any, path: Path | None) -> tuple[Embeddings | None, str]:
     if told is None:
         return None, "its document was written without"
     wrong = InputValidationError(
-        f"document.embeddings must hold stored ('inside' or 'beside') and sha256, is {told!r:.200}"
+        f"document.embeddings must hold stored ('inside' or 'beside') and sha256, is {shown(told)}"
     )
     if not isinstance(told, dict) or not isinstance(told.get("sha256"), str):
         raise wrong
