@@ -105,7 +105,7 @@ class Pipeline:
             batch_size=batch_size,
             precision=precision,
             strict=strict,
-            limits=limits or Limits(),
+            limits=limits,
         )
         self._executor: Executor | None
         with translated():
@@ -189,7 +189,7 @@ class Pipeline:
         checkpoint_seconds: float,
     ) -> Timeline:
         begin = clock.perf_counter()
-        path = check_file(path, self.settings.limits)
+        path = check_file(path, self.settings.limits or Limits())
         if checkpoint_seconds < 0:
             raise InputValidationError(f"checkpoint_seconds is {checkpoint_seconds}, must be at least 0")
         saved = None

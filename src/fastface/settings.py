@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from fastface.errors import InputValidationError
@@ -74,7 +74,7 @@ class Settings:
         batch_size: frames a batch; None chooses by the size of the picture.
         precision: "fp16" or "fp32", of the networks on a GPU; the CPU always computes in float32.
         strict: a packet or frame that cannot be decoded is an error, not counted and left out.
-        limits: see :class:`fastface.Limits`.
+        limits: what a video may be at most; None: :class:`fastface.Limits` as it comes.
     """
 
     detector: DetectorSettings = DetectorSettings()
@@ -89,11 +89,12 @@ class Settings:
     batch_size: int | None = None
     precision: Precision = "fp16"
     strict: bool = False
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits | None = None
 
     def __post_init__(self) -> None:
         _require(isinstance(self.strict, bool), "strict", self.strict, "True or False")
-        _require(isinstance(self.limits, Limits), "limits", self.limits, "fastface.Limits(...)")
+        good = self.limits is None or isinstance(self.limits, Limits)
+        _require(good, "limits", self.limits, "None or fastface.Limits(...)")
         _require(self.embed in ("track", "every"), "embed", self.embed, "'track' or 'every'")
         faces, every, batch = self.faces_per_track, self.every, self.batch_size
         _require(_is_whole(faces) and 1 <= faces <= 64, "faces_per_track", faces, "a whole number from 1 to 64")

@@ -128,7 +128,7 @@ def test_folders_that_are_none(pipeline: fastface.Pipeline, tmp_path: Path) -> N
 
 def test_a_gallery_of_another_model_is_refused(pipeline: fastface.Pipeline, tmp_path: Path) -> None:
     other = Gallery("facenet-vggface2", {"ann": np.eye(512, dtype=np.float32)[:1]})
-    (tmp_path / "a.mp4").write_bytes(b"")
+    (tmp_path / "a.mp4").write_bytes(b"something")
     with pytest.raises(GalleryError, match=f"made with 'facenet-vggface2', this run uses '{MODEL}'"):
         pipeline.process(tmp_path / "a.mp4", gallery=other)
 
