@@ -407,7 +407,7 @@ class Pipeline:
         start = 0 if before is None else before.frame
         fallback = fallback or (before is not None and before.decoder == "libav")
         with executor.open(path, fallback=fallback, start=start) as decoder:
-            check_info(decoder.info, settings.limits)
+            check_info(decoder.info, settings.limits or Limits())
             run = _Run(executor, settings, settings.every / (decoder.info.average_rate or 25.0))
             if before is not None:
                 run.restore(before.arrays)
