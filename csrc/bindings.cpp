@@ -165,7 +165,8 @@ PYBIND11_MODULE(_core, m) {
         py::arg("v").noconvert(), py::arg("width"), py::arg("height"), py::arg("coefficients"), py::arg("out").noconvert(),
         py::arg("threads") = 1);
 
-  py::class_<Tracker>(m, "Tracker", "Follows faces from frame to frame by place and look.")
+  py::class_<Tracker> tracker(m, "Tracker", "Follows faces from frame to frame by place and look.");
+  tracker
       .def(py::init([](float min_iou, float max_shift, float min_appearance, double max_gap) {
              return Tracker(TrackerSettings{min_iou, max_shift, min_appearance, max_gap});
            }),
@@ -204,6 +205,55 @@ PYBIND11_MODULE(_core, m) {
       .def(
           "overlaps", [](const Tracker& self) { return triples(self.overlaps()); },
           "-> [p, 3] int64: pairs of tracks whose boxes lay on one face in one frame, and in how many frames.");
+
+  tracker.def(
+      "state",
+      [](const Tracker& self) {
+        const auto& live = self.live();
+        const auto k = static_cast<py::ssize_t>(live.size());
+        Array<int64_t> id(k);
+        Array<double> time(k);
+        Array<float> box({k, py::ssize_t{4}}), velocity({k, py::ssize_t{2}}), appearance({k, py::ssize_t{kAppearance}});
+        for (py::ssize_t i = 0; i < k; ++i) {
+          const auto& t = live[static_cast<size_t>(i)];
+          id.mutable_at(i) = t.id;
+          time.mutable_at(i) = t.time;
+          std::memcpy(box.mutable_data() + 4 * i, t.box, sizeof t.box);
+          std::memcpy(velocity.mutable_data() + 2 * i, t.velocity, sizeof t.velocity);
+          std::memcpy(appearance.mutable_data() + kAppearance * i, t.appearance, sizeof t.appearance);
+        }
+        return py::make_tuple(self.next_id(), id, time, box, velocity, appearance);
+      },
+      "What is known of the k tracks that may get more faces: next id, id [k] int64, time [k] float64, box [k, 4],\n"
+      "velocity [k, 2] and appearance [k, 64] float32. Take finished tracks first; conflicts and overlaps are apart.");
+  tracker.def(
+      "restore",
+      [](Tracker& self, int64_t next_id, const Array<int64_t>& id, const Array<double>& time, const Array<float>& box,
+         const Array<float>& velocity, const Array<float>& appearance, const Array<int64_t>& conflicts,
+         const Array<int64_t>& overlaps) {
+        expect(id, "id", {-1});
+        const py::ssize_t k = id.shape(0);
+        expect(time, "time", {k});
+        expect(box, "box", {k, 4});
+        expect(velocity, "velocity", {k, 2});
+        expect(appearance, "appearance", {k, kAppearance});
+        expect(conflicts, "conflicts", {-1, 3});
+        expect(overlaps, "overlaps", {-1, 3});
+        std::vector<Tracker::Live> live(static_cast<size_t>(k));
+        for (py::ssize_t i = 0; i < k; ++i) {
+          auto& t = live[static_cast<size_t>(i)];
+          t.id = id.at(i);
+          t.time = time.at(i);
+          std::memcpy(t.box, box.data() + 4 * i, sizeof t.box);
+          std::memcpy(t.velocity, velocity.data() + 2 * i, sizeof t.velocity);
+          std::memcpy(t.appearance, appearance.data() + kAppearance * i, sizeof t.appearance);
+        }
+        self.restore(next_id, std::move(live), conflicts.data(), conflicts.shape(0), overlaps.data(),
+                     overlaps.shape(0));
+      },
+      py::arg("next_id"), py::arg("id").noconvert(), py::arg("time").noconvert(), py::arg("box").noconvert(),
+      py::arg("velocity").noconvert(), py::arg("appearance").noconvert(), py::arg("conflicts").noconvert(),
+      py::arg("overlaps").noconvert(), "Goes on where `state`, `conflicts` and `overlaps` were taken.");
 
   bind_matcher(m);
 

@@ -128,6 +128,20 @@ std::vector<int64_t> Tracker::take_finished(bool all) {
   return out;
 }
 
+void Tracker::restore(int64_t next_id, std::vector<Live> live, const int64_t* conflicts, int64_t n_conflicts,
+                      const int64_t* overlaps, int64_t n_overlaps) {
+  const auto pairs = [](const int64_t* triples, int64_t n) {
+    Pairs out;
+    for (int64_t i = 0; i < n; ++i) out[{triples[3 * i], triples[3 * i + 1]}] = triples[3 * i + 2];
+    return out;
+  };
+  next_id_ = next_id;
+  live_ = std::move(live);
+  finished_.clear();
+  conflicts_ = pairs(conflicts, n_conflicts);
+  overlaps_ = pairs(overlaps, n_overlaps);
+}
+
 std::vector<int64_t> Tracker::flat(const Pairs& pairs) {
   std::vector<int64_t> out;
   out.reserve(pairs.size() * 3);

@@ -35,7 +35,6 @@ class Tracker {
   // Pairs of tracks whose boxes lay on one another in one frame, and in how many: (a, b, frames), a < b.
   std::vector<int64_t> overlaps() const { return flat(overlaps_); }
 
- private:
   struct Live {
     int64_t id;
     double time;          // of the last face
@@ -44,6 +43,13 @@ class Tracker {
     float appearance[kAppearance];
   };
 
+  // What a tracker knows between batches, once take_finished was called: to stop here and go on later.
+  int64_t next_id() const { return next_id_; }
+  const std::vector<Live>& live() const { return live_; }
+  void restore(int64_t next_id, std::vector<Live> live, const int64_t* conflicts, int64_t n_conflicts,
+               const int64_t* overlaps, int64_t n_overlaps);
+
+ private:
   using Pairs = std::map<std::pair<int64_t, int64_t>, int64_t>;
 
   static std::vector<int64_t> flat(const Pairs& pairs);

@@ -34,6 +34,8 @@ def process(
     strict: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 30.0,
 ) -> Timeline:
     """Find out who is on screen in a video, when and where.
 
@@ -47,6 +49,7 @@ def process(
         embedder, embed, faces_per_track, every, min_track_score, far, similarity_threshold, linkage_threshold,
             batch_size, precision, strict, limits: see :class:`fastface.Pipeline`.
         progress: called with the frames done and the frames there are (None where the container does not say).
+        checkpoint, checkpoint_seconds: see :meth:`fastface.Pipeline.process`.
 
     Raises:
         InputValidationError: an argument is out of its range, there is no such file, or it is not a video.
@@ -81,7 +84,9 @@ def process(
         "limits": limits,
     }
     with Pipeline(**settings) as pipeline:
-        return pipeline.process(path, gallery=gallery, progress=progress)
+        return pipeline.process(
+            path, gallery=gallery, progress=progress, checkpoint=checkpoint, checkpoint_seconds=checkpoint_seconds
+        )
 
 
 def timeline_schema() -> dict[str, Any]:

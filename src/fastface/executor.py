@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastface.embed.crops import CROP_SIZE
 from fastface.errors import GPUError, InputValidationError
 from fastface.given import face_boxes, host_array, rgb_frames
 from fastface.models.registry import EmbedderSpec
@@ -43,10 +44,11 @@ class Executor(Protocol):
 
     spec: EmbedderSpec
 
-    def open(self, path: str | os.PathLike[str], *, fallback: bool = False) -> Any:
+    def open(self, path: str | os.PathLike[str], *, fallback: bool = False, start: int = 0) -> Any:
         """A decoder of the file: iterable of batches, with `info`, `stats`, `name` and `close`.
 
-        `fallback` asks for libav, whatever the executor's own decoder is.
+        `fallback` asks for libav, whatever the executor's own decoder is; frames before number `start` are decoded, but
+        not given.
 
         Raises:
             Unsupported: the executor's own decoder cannot decode this stream; iterating may raise it, too.
@@ -63,6 +65,12 @@ class Executor(Protocol):
 
     def crop(self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32]) -> Sequence[Any]:
         """m crops of 160 x 160, each with memory of its own: the faces of frames row [m] with boxes [m, 4]."""
+
+    def stored(self, crops: Sequence[Any]) -> NDArray[np.uint8]:
+        """Crops of :meth:`crop` as [n, 3, 160, 160] uint8 in host memory, for a checkpoint."""
+
+    def restored(self, pixels: NDArray[np.uint8]) -> Sequence[Any]:
+        """The crops that :meth:`stored` stored."""
 
     def embed(self, crops: Sequence[Any]) -> Vectors:
         """Begin to embed m crops of :meth:`crop`."""
@@ -122,10 +130,11 @@ class CpuExecutor:
         self._detector = MTCNN(settings.detector)
         self._embedder = Embedder(spec)
 
-    def open(self, path: str | os.PathLike[str], *, fallback: bool = False) -> Any:
+    def open(self, path: str | os.PathLike[str], *, fallback: bool = False, start: int = 0) -> Any:
         from fastface.decode import LibavDecoder
 
-        return LibavDecoder(path, every=self._settings.every, batch_size=self._settings.batch_size)
+        settings = self._settings
+        return LibavDecoder(path, every=settings.every, batch_size=settings.batch_size, start=start)
 
     def detect(self, batch: FrameBatch) -> Detections:
         return self._detector.detect(batch.pixels)
@@ -145,10 +154,16 @@ class CpuExecutor:
 
     def crop(self, batch: FrameBatch, row: NDArray[np.int64], box: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
         from fastface import _core
-        from fastface.embed.crops import CROP_SIZE, crop_rects
+        from fastface.embed.crops import crop_rects
 
         rects = crop_rects(box, batch.width, batch.height)
         return [crop.copy() for crop in _core.crop_triangle(batch.pixels, row, rects, CROP_SIZE, threads())]
+
+    def stored(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        return np.array(crops, np.uint8).reshape(len(crops), 3, CROP_SIZE, CROP_SIZE)
+
+    def restored(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        return [crop.copy() for crop in pixels]
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> Vectors:
         return _Here(self._embedder.embed(np.stack(crops)))

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import time as clock
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from fastface.checkpoint import Checkpoint, Checkpoints, fingerprint_of
 from fastface.decode import Ahead
 from fastface.decode.device import Unsupported
 from fastface.decode.probe import DecodeStats
@@ -145,6 +146,8 @@ class Pipeline:
         *,
         gallery: Gallery | str | os.PathLike[str] | None = None,
         progress: Progress | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_seconds: float = 30.0,
     ) -> Timeline:
         """Find out who is on screen, when and where.
 
@@ -152,16 +155,19 @@ class Pipeline:
             path: a video file.
             gallery: known people, the path of a file that :meth:`Gallery.save` wrote, or a folder of them.
             progress: called after each batch with the frames done and the frames there are (or None).
+            checkpoint: a file that says how far the run is: written now and then, removed at the end. Where it is there
+                at the start, the run goes on from it, and the timeline is that of an unbroken run.
+            checkpoint_seconds: how often, at least 0.
 
         Raises:
-            InputValidationError: no such file, or not a video.
+            InputValidationError: no such file, not a video, or the checkpoint is of another run.
             VideoProcessingError: not one frame can be decoded.
             GalleryError: the gallery cannot be used, or was made with another model.
         """
         name = os.fspath(path)
         _log.info("%s: started", name, extra={"event": "started", "video": name})
         try:
-            timeline = self._process(path, gallery, progress)
+            timeline = self._process(path, gallery, progress, checkpoint, checkpoint_seconds)
         except Exception as error:
             _log_failure(name, error)
             raise
@@ -179,17 +185,30 @@ class Pipeline:
         path: str | os.PathLike[str],
         gallery: Gallery | str | os.PathLike[str] | None,
         progress: Progress | None,
+        checkpoint: str | os.PathLike[str] | None,
+        checkpoint_seconds: float,
     ) -> Timeline:
         begin = clock.perf_counter()
         path = check_file(path, self.settings.limits or Limits())
+        if checkpoint_seconds < 0:
+            raise InputValidationError(f"checkpoint_seconds is {checkpoint_seconds}, must be at least 0")
+        saved = None
+        if checkpoint is not None:
+            fingerprint = fingerprint_of(path, self.settings, self.executor.spec.name)
+            saved = Checkpoints(checkpoint, checkpoint_seconds, fingerprint)
         gallery = self._known(gallery)
         warnings = [*self._warnings, *(gallery.warnings if gallery else ())]
         try:
-            run, decoder = self._run(path, progress)
+            run, decoder = self._run(path, progress, saved)
         except Unsupported as unsupported:
             warnings.append(f"decoder: {unsupported.reason}, so libav decoded it on the CPU")
-            run, decoder = self._run(path, progress, fallback=True)
-        return self._timeline(run, decoder, gallery, warnings, begin)
+            if saved is not None:
+                saved.remove()  # it holds what the other decoder gave
+            run, decoder = self._run(path, progress, saved, fallback=True)
+        timeline = self._timeline(run, decoder, gallery, warnings, begin)
+        if saved is not None:
+            saved.remove()
+        return timeline
 
     @translates
     def process_frames(
@@ -371,7 +390,12 @@ class Pipeline:
         return build_timeline(info, stats.times, stats.end, facts, faces, people, settings.every, embeddings)
 
     def _run(
-        self, path: str | os.PathLike[str], progress: Progress | None, *, fallback: bool = False
+        self,
+        path: str | os.PathLike[str],
+        progress: Progress | None,
+        saved: Checkpoints | None = None,
+        *,
+        fallback: bool = False,
     ) -> tuple[_Run, Any]:
         """Send a video through the stages up to the embeddings; returns what grew, and the (closed) decoder.
 
@@ -379,9 +403,14 @@ class Pipeline:
             Unsupported: the executor's own decoder cannot decode this stream.
         """
         executor, settings = self.executor, self.settings
-        with executor.open(path, fallback=fallback) as decoder:
+        before = saved.read() if saved is not None else None
+        start = 0 if before is None else before.frame
+        fallback = fallback or (before is not None and before.decoder == "libav")
+        with executor.open(path, fallback=fallback, start=start) as decoder:
             check_info(decoder.info, settings.limits or Limits())
             run = _Run(executor, settings, settings.every / (decoder.info.average_rate or 25.0))
+            if before is not None:
+                run.restore(before.arrays)
             # A decoder with threads of its own needs none to run ahead.
             source = contextlib.nullcontext(decoder) if decoder.threaded else Ahead(decoder, depth=1)
             with source as batches:
@@ -391,6 +420,9 @@ class Pipeline:
                     run.look_at_memory()
                     if settings.strict:
                         _nothing_lost(decoder)
+                    if saved is not None and saved.due and len(batch):
+                        frame = int(batch.index[-1]) + settings.every
+                        saved.write(Checkpoint(frame, decoder.name, run.state()))
                     if progress is not None and len(batch):
                         done = min(int(batch.index[-1]) + settings.every, decoder.stats.frames)
                         progress(done, decoder.info.frame_count)
@@ -460,6 +492,9 @@ class _Given:
         )  # fmt: skip
 
 
+_COLUMNS = ("frame", "time", "box", "score", "landmarks", "track", "identity")
+
+
 class _Run:
     """What grows while one video goes through."""
 
@@ -519,6 +554,36 @@ class _Run:
         for track, sample in self._best.take(tracks.tolist()):
             self.embedder.add(track, sample.quality, sample.legibility, sample.crop)
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that is known between two batches."""
+        stored = self._executor.stored
+        faces = self.faces()
+        parts = {
+            "tracker": self.tracker.state(),
+            "best": self._best.state(stored),
+            "embedder": self.embedder.state(stored),
+            "faces": {name: getattr(faces, name) for name in _COLUMNS},
+        }
+        return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on where :meth:`state` was taken.
+
+        Raises:
+            InputValidationError: something is missing, or not as it must be.
+        """
+
+        def part(name: str) -> dict[str, NDArray[Any]]:
+            return {key.removeprefix(f"{name}."): a for key, a in state.items() if key.startswith(f"{name}.")}
+
+        try:
+            self.tracker.restore(part("tracker"))
+            self._best.restore(part("best"), self._executor.restored)
+            self.embedder.restore(part("embedder"), self._executor.restored)
+            self._parts = [Faces(**{name: state[f"faces.{name}"] for name in _COLUMNS})]
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise InputValidationError(f"the checkpoint is damaged: {error!r}") from error
+
     def finish(self) -> None:
         """The video is over: every track ends."""
         self._embed_finished(self.tracker.take_finished(last=True))
@@ -527,8 +592,7 @@ class _Run:
         """All faces so far, without identities."""
         if not self._parts:
             return Faces.empty()
-        names = ("frame", "time", "box", "score", "landmarks", "track", "identity")
-        faces = Faces(**{n: np.concatenate([getattr(p, n) for p in self._parts]) for n in names})
+        faces = Faces(**{n: np.concatenate([getattr(p, n) for p in self._parts]) for n in _COLUMNS})
         self._parts = [faces]
         return faces
 

@@ -78,6 +78,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "search it, or to compare it with a gallery, later (default: %(default)s)",
     )
     parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep how far the run is in OUT.checkpoint, and go on from there if it was ended before; needs --output",
+    )
+    parser.add_argument(
+        "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="how often (default: %(default)s)"
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="a packet or frame that cannot be decoded is an error, not left out"
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -94,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
         # Said before the work, not after it.
         if not Path(args.output).resolve().parent.is_dir():
             raise InputValidationError(f"--output is {args.output!r}, but its folder does not exist")
+    if args.resume and args.output is None:
+        raise InputValidationError("--resume needs --output OUT: the checkpoint is kept beside it")
     if args.remember and (args.gallery is None or os.path.isdir(args.gallery)):
         raise InputValidationError("--remember needs --gallery FILE, a file and not a folder")
     import fastface
@@ -116,6 +126,8 @@ def run(args: argparse.Namespace) -> int:
             similarity_threshold=args.similarity_threshold,
             linkage_threshold=args.linkage_threshold,
             strict=args.strict,
+            checkpoint=f"{args.output}.checkpoint" if args.resume else None,
+            checkpoint_seconds=args.checkpoint_seconds,
             progress=progress,
         )
     if args.remember:

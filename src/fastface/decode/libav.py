@@ -40,6 +40,7 @@ class LibavDecoder:
         path: a file.
         every: give every n-th frame only (the others are decoded, because later ones build on them).
         batch_size: frames a batch; None chooses by size (at most 32 and about 48 MB).
+        start: frames before this number are decoded and counted, but not given.
 
     Attributes:
         info: what the container and the first frame say.
@@ -53,11 +54,13 @@ class LibavDecoder:
     name = "libav"
     threaded = False
 
-    def __init__(self, path: str | os.PathLike[str], *, every: int = 1, batch_size: int | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, every: int = 1, batch_size: int | None = None, start: int = 0
+    ) -> None:
         if every < 1:
             raise InputValidationError(f"every is {every}, must be at least 1")
         self.stats = DecodeStats()
-        self._every = every
+        self._every, self._start = every, start
         self._file = VideoFile(path, self.stats)
         self._frames = self._decode()
         self._first: Any = None
@@ -159,7 +162,7 @@ class LibavDecoder:
             number = self.stats.frames
             seconds = self._time(frame)
             self.stats.frames += 1
-            if number % self._every == 0:
+            if number % self._every == 0 and number >= self._start:
                 try:
                     pixels[len(index)] = self._rgb(frame)
                 except (av.error.FFmpegError, ValueError) as error:

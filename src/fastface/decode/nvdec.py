@@ -66,6 +66,7 @@ class NvdecDecoder:
         every: give every n-th frame only (the others are decoded, but not copied).
         batch_size: frames a batch; None chooses by size (at most 32 and about 128 MB). Batches do not reach over
             segments, so some are smaller.
+        start: frames before this number are decoded and counted, but not given.
         ordered: give batches in the order shown; False gives them as they are complete (see `InOrder`).
         hold: batches that the consumer may hold while it asks for the next one.
         memory: bytes that the ring may take; None chooses by segments in flight, at most a quarter of what is free.
@@ -96,6 +97,7 @@ class NvdecDecoder:
         sessions: int | None = None,
         every: int = 1,
         batch_size: int | None = None,
+        start: int = 0,
         ordered: bool = True,
         hold: int = HOLD,
         memory: int | None = None,
@@ -106,7 +108,7 @@ class NvdecDecoder:
             if value is not None and value < 1:
                 raise InputValidationError(f"{label} is {value}, must be at least 1")
         self.stats = DecodeStats()
-        self._every, self._ordered = every, ordered
+        self._every, self._start, self._ordered = every, start, ordered
         self._threads = Threads()
         self._file = VideoFile(path, self.stats)
         try:
@@ -201,7 +203,7 @@ class NvdecDecoder:
         part = Part(work.number, 0)
         number = work.base
         unchecked = True
-        every, batch_size = self._every, self.batch_size
+        every, batch_size, start = self._every, self.batch_size, self._start
         reorders = self._form.codec in _REORDERING
 
         def deliver(frames: list[tuple[int, Any]]) -> None:
@@ -216,7 +218,7 @@ class NvdecDecoder:
                     continue
                 time = clock(pts, duration)
                 part.times.append(time)
-                if number % every == 0:
+                if number % every == 0 and number >= start:
                     if len(part.index) == batch_size:
                         mine = part.times.pop()
                         self._submit(session, part, clock.end)

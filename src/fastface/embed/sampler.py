@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,29 @@ class BestFaces:
             out += [(track, s) for s in sorted(self._kept.pop(track, []), key=lambda s: s.time)]
         return out
 
+    def state(self, stored: Callable[[Sequence[Any]], NDArray[np.uint8]]) -> dict[str, NDArray[Any]]:
+        """What is kept, in order; `stored` gives crops as [n, 3, 160, 160] uint8."""
+        kept = [(track, s) for track, samples in self._kept.items() for s in samples]
+        return {
+            "track": np.array([t for t, _ in kept], np.int64),
+            **_columns([(s.quality, s.legibility, s.time) for _, s in kept], ("quality", "legibility", "time")),
+            "crop": stored([s.crop for _, s in kept]),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]], crops: Callable[[NDArray[np.uint8]], Sequence[Any]]) -> None:
+        """Go on where :meth:`state` was taken; `crops` undoes `stored`."""
+        self._kept = {}
+        columns = (state[n].tolist() for n in ("track", "quality", "legibility", "time"))
+        for (track, quality, legibility, time), crop in zip(
+            zip(*columns, strict=True), crops(state["crop"]), strict=True
+        ):
+            self._kept.setdefault(track, []).append(_Sample(quality, legibility, time, crop))
+
+
+def _columns(rows: Sequence[tuple[float, ...]], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    table = np.array(rows, np.float64).reshape(len(rows), len(names))
+    return {name: np.ascontiguousarray(table[:, i]) for i, name in enumerate(names)}
+
 
 class TrackEmbedder:
     """Gathers crops, embeds them in batches and adds the vectors up per track; memory grows with tracks, not faces.
@@ -132,6 +155,33 @@ class TrackEmbedder:
             self._weights[track] = self._weights.get(track, 0.0) + quality
             self._legible[track] = self._legible.get(track, 0.0) + quality * legibility
             self._counts[track] = self._counts.get(track, 0) + 1
+
+    def state(self, stored: Callable[[Sequence[Any]], NDArray[np.uint8]]) -> dict[str, NDArray[Any]]:
+        """What was added so far; waits for what is with the network. `stored` as for :meth:`BestFaces.state`."""
+        while self._running:
+            self._take()
+        tracks = list(self._sums)  # in this order they are
+        return {
+            "waiting.track": np.array([t for t, *_ in self._waiting], np.int64),
+            **_columns([(q, d) for _, q, d, _ in self._waiting], ("waiting.quality", "waiting.legibility")),
+            "waiting.crop": stored([crop for *_, crop in self._waiting]),
+            "track": np.array(tracks, np.int64),
+            "sum": np.array([self._sums[t] for t in tracks], np.float64).reshape(len(tracks), self._dim),
+            **_columns([(self._weights[t], self._legible[t]) for t in tracks], ("weight", "legible")),
+            "count": np.array([self._counts[t] for t in tracks], np.int64),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]], crops: Callable[[NDArray[np.uint8]], Sequence[Any]]) -> None:
+        """Go on where :meth:`state` was taken."""
+        waiting = (state[f"waiting.{n}"].tolist() for n in ("track", "quality", "legibility"))
+        self._waiting = [
+            (*row, crop) for row, crop in zip(zip(*waiting, strict=True), crops(state["waiting.crop"]), strict=True)
+        ]
+        tracks = state["track"].tolist()
+        self._sums = dict(zip(tracks, state["sum"], strict=True))
+        self._weights = dict(zip(tracks, state["weight"].tolist(), strict=True))
+        self._legible = dict(zip(tracks, state["legible"].tolist(), strict=True))
+        self._counts = dict(zip(tracks, state["count"].tolist(), strict=True))
 
     def finish(self) -> Embeddings:
         """One row for each track that a face was added of."""

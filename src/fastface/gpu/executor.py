@@ -63,13 +63,13 @@ class CudaExecutor:
         self._crops = CropStore(self._torch_device)
         self._frames_of: dict[int, DeviceFrames] = {}
 
-    def open(self, path: str | os.PathLike[str], *, fallback: bool = False) -> Any:
+    def open(self, path: str | os.PathLike[str], *, fallback: bool = False, start: int = 0) -> Any:
         every, batch_size = self._settings.every, self._settings.batch_size
         if fallback:
-            return LibavDecoder(path, every=every, batch_size=batch_size)
+            return LibavDecoder(path, every=every, batch_size=batch_size, start=start)
         from fastface.decode.nvdec import NvdecDecoder
 
-        return NvdecDecoder(path, device_id=self._index, every=every, batch_size=batch_size, hold=_HOLD)
+        return NvdecDecoder(path, device_id=self._index, every=every, batch_size=batch_size, hold=_HOLD, start=start)
 
     def _frames(self, batch: Any) -> DeviceFrames:
         """The batch as our kernels read it, once the current stream gets there."""
@@ -133,6 +133,17 @@ class CudaExecutor:
                 out=self._crops.pixels,
                 place=self._crops.places(crops),
             )
+        return crops
+
+    def stored(self, crops: Sequence[Crop]) -> NDArray[np.uint8]:
+        with torch.cuda.stream(self._embedding):
+            pixels: NDArray[np.uint8] = self._crops.pixels[self._crops.places(crops)].cpu().numpy()
+        return pixels
+
+    def restored(self, pixels: NDArray[np.uint8]) -> list[Crop]:
+        with torch.cuda.stream(self._embedding):
+            crops = self._crops.take(len(pixels))
+            self._crops.pixels[self._crops.places(crops)] = torch.from_numpy(pixels).to(self._torch_device)
         return crops
 
     def embed(self, crops: Sequence[Crop]) -> Vectors:

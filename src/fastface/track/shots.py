@@ -7,6 +7,8 @@ halves again. So the detector would rather see one too many.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +66,20 @@ class ShotDetector:
             self._was_cut = bool(cuts[i])
         self._last = pictures[-1]
         return cuts
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What is known between two calls: last [S] float32 (S = 0 before the first), was_cut [1], changes [<= 8]."""
+        return {
+            "last": np.zeros(0, np.float32) if self._last is None else self._last,
+            "was_cut": np.array([self._was_cut], np.uint8),
+            "changes": np.array(self._changes, np.float64),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on where :meth:`state` was taken."""
+        self._last = state["last"] if len(state["last"]) else None
+        self._was_cut = bool(state["was_cut"][0])
+        self._changes = deque(state["changes"].tolist(), maxlen=_HISTORY)
 
 
 def _median(values: deque[float]) -> float:

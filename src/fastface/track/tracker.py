@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +21,9 @@ percentile on hamilton.mp4), of two people's photographs 0.33 (0.63 at the 90th)
 
 MAX_GAP = 0.6
 """Seconds that a track waits for a face that was turned away, covered or missed."""
+
+
+_LIVE = ("id", "time", "box", "velocity", "appearance")
 
 
 class FaceTracker:
@@ -70,3 +76,21 @@ class FaceTracker:
         """[P, 3] int64: two tracks whose boxes lay on one face in one frame, and in how many frames."""
         pairs: NDArray[np.int64] = self._tracker.overlaps()
         return pairs
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What is known between two batches, once the finished tracks were taken."""
+        next_id, *live = self._tracker.state()
+        arrays = dict(zip(_LIVE, live, strict=True))
+        shots = {f"shots.{name}": array for name, array in self._shots.state().items()}
+        pairs = {"conflicts": self.conflicts(), "overlaps": self.overlaps()}
+        return {"next_id": np.array([next_id], np.int64), **arrays, **pairs, **shots}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on where :meth:`state` was taken.
+
+        Raises:
+            ValueError: this is no such state.
+        """
+        live = [state[name] for name in (*_LIVE, "conflicts", "overlaps")]
+        self._tracker.restore(int(state["next_id"][0]), *live)
+        self._shots.restore({n.removeprefix("shots."): a for n, a in state.items() if n.startswith("shots.")})
