@@ -28,7 +28,8 @@ def test_defaults_are_the_same_everywhere() -> None:
     """process(), Pipeline() and Settings: one set of names, one set of defaults."""
     process = inspect.signature(fastface.process).parameters
     pipeline = inspect.signature(fastface.Pipeline.__init__).parameters
-    assert set(pipeline) - {"self"} == set(process) - {"path", "gallery", "progress", "checkpoint", "checkpoint_seconds"}
+    of_one_video = {"path", "gallery", "progress", "checkpoint", "checkpoint_seconds"}
+    assert set(pipeline) - {"self"} == set(process) - of_one_video
     for name in set(pipeline) - {"self"}:
         assert process[name].default == pipeline[name].default
         assert process[name].kind == pipeline[name].kind == inspect.Parameter.KEYWORD_ONLY
