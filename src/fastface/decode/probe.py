@@ -19,6 +19,8 @@ from fastface.types import VideoInfo
 
 KEPT_PACKETS = 1024
 KEPT_BYTES = 32 << 20
+# Titles and the like need not be UTF-8, and do not matter here. PyAV has the option until 18; 19 replaces by itself.
+_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 """What is kept of the packets before the first frame; a file that needs more of them is opened again."""
 
 
@@ -57,8 +59,7 @@ def open_container(path: str | os.PathLike[str]) -> Any:
         raise InputValidationError(f"the video {name!r} {what}")
     try:
         # file: keeps libav from taking a name with a colon in it for a protocol.
-        # Titles and the like need not be UTF-8, and do not matter here.
-        container = av.open("file:" + os.path.abspath(name), metadata_errors="replace")
+        container = av.open("file:" + os.path.abspath(name), **_METADATA)
     except av.error.FFmpegError as error:
         raise InputValidationError(f"{name!r} is not a video that libav can open: {error.strerror}") from error
     except OSError as error:
