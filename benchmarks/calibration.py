@@ -50,6 +50,7 @@ def video(pipeline: fastface.Pipeline, path: str, source: int) -> LabelledFaces:
     timeline = pipeline.process(path)
     every = max(1, round(SPACING * timeline.video["average_rate"]))
     vectors, frames, guess = [], [], []
+    store = pipeline.executor.crop_store()
     with LibavDecoder(path, every=every) as decoder:
         for batch in decoder:
             found = pipeline.executor.detect(batch)
@@ -60,8 +61,9 @@ def video(pipeline: fastface.Pipeline, path: str, source: int) -> LabelledFaces:
                 off = np.abs(timeline.faces.box[here] - found.box[i]).max(1)
                 if not len(here) or off.min() > 2:
                     continue  # dismissed as a false detection
-                crops = pipeline.executor.crop(batch, found.row[[i]], found.box[[i]])
-                vectors.append(pipeline.executor.embed(crops).result()[0])
+                place = pipeline.executor.crop(batch, found.row[[i]], found.box[[i]], store)
+                vectors.append(pipeline.executor.embed(store, place).result()[0])
+                store.free(place)
                 frames.append(number)
                 face = here[off.argmin()]
                 who = int(timeline.faces.identity[face])

@@ -25,6 +25,10 @@ RATIOS = {
     "detect / facenet-pytorch": ("detect", "detect_facenet_pytorch"),
     "embed / facenet-pytorch": ("embed", "embed_facenet_pytorch"),
     "decode / OpenCV": ("decode_all_sessions", "decode_opencv"),
+    **{
+        f"end to end / decode alone, {what}": (f"end_to_end_of[{name}]", f"decode_of[{name}]")
+        for name, what in (("hevc", "HEVC"), ("720p", "720p"), ("2160p", "2160p"), ("one_gop", "one group of pictures"))
+    },
 }
 
 
@@ -38,6 +42,18 @@ def _figure(entry: dict[str, Any]) -> dict[str, Any]:
     rest = {k: v for k, v in info.items() if k not in ("unit", "count")}
     seconds = [round(s, 4) for s in stats["data"]]
     return {info["unit"]: round(info["count"] / stats["median"], 1), "count": info["count"], "seconds": seconds, **rest}
+
+
+def _fresh() -> dict[str, Any]:
+    """What benchmarks/fresh.py measures in processes of its own."""
+    out: dict[str, Any] = {}
+    for what in ("start", "memory", "memory-long"):
+        command = [sys.executable, str(ROOT / "benchmarks" / "fresh.py"), what]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"benchmarks/fresh.py {what} failed: {done.stderr}")
+        out[what] = json.loads(done.stdout.splitlines()[-1])
+    return out
 
 
 def main() -> None:
@@ -64,6 +80,7 @@ def main() -> None:
         "commit": os.environ.get("FASTFACE_COMMIT") or _output("git", "describe", "--always", "--dirty"),
         "command": " ".join(["python3", "benchmarks/gpu.py", *options]),
         "video": "crowd.mp4, 1080p H.264, looped",
+        "fresh_process": _fresh(),
         "figures": figures,  # rates at the median of the rounds
         "ratios": {k: round(rate[a] / rate[b], 3) for k, (a, b) in RATIOS.items() if a in rate and b in rate},
     }

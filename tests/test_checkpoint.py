@@ -168,5 +168,5 @@ def test_killed(film: Film, tmp_path: Path, embedder_spec: object) -> None:
         assert document(Timeline.from_json(tmp_path / "a.json")) == wanted
         assert sorted(p.suffix for p in tmp_path.iterdir() if not p.name.startswith(".")) == [".json"]
         equal += 1
-    print(f"{equal} times killed and started again, {went_on} of them from a checkpoint: {equal} times the timeline of the "
-          f"unbroken run, which took {seconds:.1f} s")  # fmt: skip
+    print(f"{equal} times killed and started again, {went_on} of them from a checkpoint: {equal} times the timeline of "
+          f"the unbroken run, which took {seconds:.1f} s")  # fmt: skip

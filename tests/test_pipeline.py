@@ -21,7 +21,6 @@ from fastface.errors import GPUError, InputValidationError
 from fastface.match.naming import similarity_threshold
 from fastface.pipeline import Pipeline
 from fastface.timeline import Timeline
-from fastface.types import FrameBatch
 from film import FPS, MODEL, PEOPLE, SHORT_FRAMES, SIZE, Film, names_of, spans, true_spans
 from scoring import score
 
@@ -152,16 +151,17 @@ def test_a_video_of_nobody(tmp_path: Path, embedder_spec: object, embed: str) ->
     jsonschema.validate(timeline.to_dict(), fastface.timeline_schema())
 
 
-def test_crops_have_memory_of_their_own(embedder_spec: object, rng: np.random.Generator) -> None:
-    """A view would hold a whole batch of crops for as long as its track lives."""
-    frames = rng.integers(0, 256, (2, 90, 120, 3), dtype=np.uint8)
-    batch = FrameBatch(np.arange(2), np.arange(2.0), frames)
-    with Pipeline(device="cpu", embedder=MODEL) as pipeline:
-        crops = pipeline.executor.crop(batch, np.array([0, 1]), np.array([[5, 5, 60, 70], [9, 9, 50, 50]], np.float32))
-    assert len(crops) == 2
-    for crop in crops:
-        assert crop.shape == (3, 160, 160)
-        assert crop.base is None
+@pytest.mark.parametrize("embed", ["track", "every"])
+def test_every_crop_is_let_go(film: Film, embedder_spec: object, monkeypatch: pytest.MonkeyPatch, embed: str) -> None:
+    from fastface.embed.store import HostCrops
+
+    stores: list[HostCrops] = []
+    with Pipeline(device="cpu", embedder=MODEL, embed=embed, min_face_size=40, every=4) as pipeline:
+        make = pipeline.executor.crop_store
+        monkeypatch.setattr(pipeline.executor, "crop_store", lambda: stores.append(make()) or stores[-1])
+        pipeline.process(film.path)
+    assert [store.used for store in stores] == [0]
+    assert len(stores[0].pixels) > 0
 
 
 class TestErrors:

@@ -7,7 +7,7 @@ scores, thumbnails and embeddings (and, on the CPU, crops) come out.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastface.embed.crops import CROP_SIZE
+from fastface.embed.store import CropStore, HostCrops
 from fastface.errors import GPUError, InputValidationError
 from fastface.given import face_boxes, host_array, rgb_frames
 from fastface.models.registry import EmbedderSpec
@@ -29,6 +30,36 @@ MAX_FACES = 64
 """Faces of a frame that :meth:`Executor.detect_frames` leaves room for on a GPU, unless it is told."""
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What N frames showed. Call :meth:`close` when no more crops are wanted.
+
+    Attributes:
+        index: [N] int64, numbers of the frames in the video.
+        time: [N] float64, seconds.
+        width, height: pixels of the frames as displayed.
+        found: the M faces.
+        signatures: [N, S] uint8, a thumbnail of each frame.
+    """
+
+    index: NDArray[np.int64]
+    time: NDArray[np.float64]
+    width: int
+    height: int
+    found: Detections
+    signatures: NDArray[np.uint8]
+    _crop: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+    _close: Callable[[], None]
+
+    def crop(self, which: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places in the store of the crops of the faces with these numbers [m]; once for each face at most."""
+        return self._crop(which)
+
+    def close(self) -> None:
+        """Let go of what was not asked for."""
+        self._close()
+
+
 class Vectors(Protocol):
     """Embeddings that may still be on their way."""
 
@@ -37,7 +68,7 @@ class Vectors(Protocol):
 
 
 class Executor(Protocol):
-    """The stages that touch pixels."""
+    """The stages that touch pixels. A `store` is one that its own :meth:`crop_store` gave."""
 
     device: str
     """What runs it, for the result: "cpu", or the GPU's name."""
@@ -57,23 +88,23 @@ class Executor(Protocol):
     def detect(self, batch: Any) -> Detections:
         """The faces of a batch."""
 
-    def ahead(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Detections, NDArray[np.uint8]]]:
-        """Each batch with its faces and with [N, S] uint8, a thumbnail of each frame; in order."""
+    def look(self, batches: Iterable[Any], store: Any) -> Iterator[Seen]:
+        """What each batch shows, in the order shown; batches without frames are left out.
+
+        The batches are released. Crops go to `store`.
+        """
 
     embed_at: int
     """Crops that are worth gathering before the network runs."""
 
-    def crop(self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32]) -> Sequence[Any]:
-        """m crops of 160 x 160, each with memory of its own: the faces of frames row [m] with boxes [m, 4]."""
+    def crop_store(self) -> CropStore:
+        """Room for crops; it goes when nobody has it any more."""
 
-    def stored(self, crops: Sequence[Any]) -> NDArray[np.uint8]:
-        """Crops of :meth:`crop` as [n, 3, 160, 160] uint8 in host memory, for a checkpoint."""
+    def crop(self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32], store: Any) -> NDArray[np.int64]:
+        """Cut out the faces of frames row [m] with boxes [m, 4]: their places [m] in the store."""
 
-    def restored(self, pixels: NDArray[np.uint8]) -> Sequence[Any]:
-        """The crops that :meth:`stored` stored."""
-
-    def embed(self, crops: Sequence[Any]) -> Vectors:
-        """Begin to embed m crops of :meth:`crop`."""
+    def embed(self, store: Any, places: NDArray[np.int64]) -> Vectors:
+        """Begin to embed the m crops of these places, which may be freed at once."""
 
     def size(self, batch: Any) -> tuple[int, int]:
         """Width and height as displayed."""
@@ -139,9 +170,20 @@ class CpuExecutor:
     def detect(self, batch: FrameBatch) -> Detections:
         return self._detector.detect(batch.pixels)
 
-    def ahead(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Detections, NDArray[np.uint8]]]:
+    def look(self, batches: Iterable[Any], store: CropStore) -> Iterator[Seen]:
         for batch in batches:
-            yield batch, self.detect(batch), self.signatures(batch)
+            if not len(batch):
+                continue
+            found = self.detect(batch)
+
+            def crop(
+                which: NDArray[np.int64], batch: FrameBatch = batch, found: Detections = found
+            ) -> NDArray[np.int64]:
+                return self.crop(batch, found.row[which], found.box[which], store)
+
+            yield Seen(
+                batch.index, batch.time, batch.width, batch.height, found, self.signatures(batch), crop, lambda: None
+            )
 
     def signatures(self, batch: FrameBatch) -> NDArray[np.uint8]:
         """[N, S] uint8, a thumbnail of each frame."""
@@ -152,21 +194,24 @@ class CpuExecutor:
         out: NDArray[np.uint8] = np.rint(small * 128 + 127.5).astype(np.uint8).reshape(len(batch), -1)
         return out
 
-    def crop(self, batch: FrameBatch, row: NDArray[np.int64], box: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
+    def crop_store(self) -> HostCrops:
+        return HostCrops()
+
+    def crop(
+        self, batch: FrameBatch, row: NDArray[np.int64], box: NDArray[np.float32], store: CropStore
+    ) -> NDArray[np.int64]:
+        return store.write(self._pixels(batch, row, box))
+
+    def _pixels(self, batch: FrameBatch, row: NDArray[np.int64], box: NDArray[np.float32]) -> NDArray[np.uint8]:
         from fastface import _core
         from fastface.embed.crops import crop_rects
 
         rects = crop_rects(box, batch.width, batch.height)
-        return [crop.copy() for crop in _core.crop_triangle(batch.pixels, row, rects, CROP_SIZE, threads())]
+        pixels: NDArray[np.uint8] = _core.crop_triangle(batch.pixels, row, rects, CROP_SIZE, threads())
+        return pixels
 
-    def stored(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        return np.array(crops, np.uint8).reshape(len(crops), 3, CROP_SIZE, CROP_SIZE)
-
-    def restored(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        return [crop.copy() for crop in pixels]
-
-    def embed(self, crops: Sequence[NDArray[np.uint8]]) -> Vectors:
-        return _Here(self._embedder.embed(np.stack(crops)))
+    def embed(self, store: CropStore, places: NDArray[np.int64]) -> Vectors:
+        return _Here(self._embedder.embed(store.read(places)))
 
     def size(self, batch: FrameBatch) -> tuple[int, int]:
         return batch.width, batch.height
@@ -209,7 +254,7 @@ class CpuExecutor:
         batch = FrameBatch(np.arange(len(pixels)), np.zeros(len(pixels)), pixels)
         if not len(row):
             return np.zeros((*shape, self.spec.dim), np.float32)
-        vectors = self.embed(self.crop(batch, row, box)).result()
+        vectors = self._embedder.embed(self._pixels(batch, row, box))
         return vectors.reshape(*shape, self.spec.dim)
 
     @staticmethod

@@ -19,9 +19,9 @@ from fastface.decode import Ahead
 from fastface.decode.device import Unsupported
 from fastface.decode.probe import DecodeStats
 from fastface.embed.quality import face_quality, legibility
-from fastface.embed.sampler import BestFaces, TrackEmbedder
+from fastface.embed.sampler import BestFaces, Samples, TrackEmbedder
 from fastface.errors import GalleryError, InputValidationError, VideoProcessingError
-from fastface.executor import Executor, choose_executor
+from fastface.executor import Executor, Seen, choose_executor
 from fastface.faults import translate, translated, translates
 from fastface.gallery import Gallery
 from fastface.match import CERTAIN_SCORE, identify, long_enough, track_score
@@ -30,7 +30,7 @@ from fastface.settings import DetectorSettings, Device, EmbedMode, Precision, Se
 from fastface.timeline import Timeline
 from fastface.timeline.build import build_timeline
 from fastface.track import FaceTracker
-from fastface.types import Detections, Faces, FrameFaces, VideoInfo
+from fastface.types import Faces, FrameFaces, VideoInfo
 from fastface.validation import Limits, check_file, check_info
 from fastface.version import __version__
 
@@ -249,9 +249,8 @@ class Pipeline:
             if run is None:
                 step = float(np.diff(time).mean()) if len(time) > 1 else 1 / 25
                 run = _Run(executor, replace(settings, every=1), step)
-            for done, found, signatures in executor.ahead([batch] if len(batch) else []):
-                run.add(done, found, signatures)
-            executor.release(batch)
+            for seen in executor.look([batch], run.crops):
+                run.add(seen)
             run.look_at_memory()
             if progress is not None:
                 progress(source.stats.frames, None)
@@ -414,18 +413,16 @@ class Pipeline:
             # A decoder with threads of its own needs none to run ahead.
             source = contextlib.nullcontext(decoder) if decoder.threaded else Ahead(decoder, depth=1)
             with source as batches:
-                for batch, found, signatures in executor.ahead(batches):
-                    run.add(batch, found, signatures)
-                    executor.release(batch)
+                for seen in executor.look(batches, run.crops):
+                    run.add(seen)
                     run.look_at_memory()
                     if settings.strict:
                         _nothing_lost(decoder)
-                    if saved is not None and saved.due and len(batch):
-                        frame = int(batch.index[-1]) + settings.every
+                    frame = int(seen.index[-1]) + settings.every
+                    if saved is not None and saved.due:
                         saved.write(Checkpoint(frame, decoder.name, run.state()))
-                    if progress is not None and len(batch):
-                        done = min(int(batch.index[-1]) + settings.every, decoder.stats.frames)
-                        progress(done, decoder.info.frame_count)
+                    if progress is not None:
+                        progress(min(frame, decoder.stats.frames), decoder.info.frame_count)
             run.finish()
         if settings.strict:
             _nothing_lost(decoder)
@@ -501,8 +498,11 @@ class _Run:
     def __init__(self, executor: Executor, settings: Settings, interval: float) -> None:
         self._executor, self.settings, self.interval = executor, settings, interval
         self.tracker = FaceTracker(interval)
-        self.embedder = TrackEmbedder(executor.embed, executor.spec.dim, executor.embed_at)
-        self._best = BestFaces(settings.faces_per_track)
+        self.crops = executor.crop_store()
+        self.embedder = TrackEmbedder(
+            lambda places: executor.embed(self.crops, places), executor.spec.dim, executor.embed_at, self.crops
+        )
+        self._best = BestFaces(settings.faces_per_track, self.crops)
         self._parts: list[Faces] = []
         self._batches = 0
         self.memory: int | None = None  # bytes of the GPU's memory, the most that was seen in use
@@ -517,15 +517,16 @@ class _Run:
             self.host_memory = max(self.host_memory, self._process.memory_info().rss)
         self._batches += 1
 
-    def add(self, batch: Any, found: Detections, signatures: NDArray[np.uint8]) -> None:
+    def add(self, seen: Seen) -> None:
         """Track and sample one batch."""
-        track = self.tracker.update(batch.time, signatures, found)
+        found = seen.found
+        track = self.tracker.update(seen.time, seen.signatures, found)
         if len(found):
-            self._sample(batch, found, track)
+            self._sample(seen, track)
             self._parts.append(
                 Faces(
-                    frame=batch.index[found.row],
-                    time=batch.time[found.row],
+                    frame=seen.index[found.row],
+                    time=seen.time[found.row],
                     box=found.box,
                     score=found.score,
                     landmarks=found.landmarks,
@@ -533,35 +534,29 @@ class _Run:
                     identity=np.full(len(found), -1, np.int64),
                 )
             )
+        seen.close()
         self._embed_finished(self.tracker.take_finished())
 
-    def _sample(self, batch: Any, found: Detections, track: NDArray[np.int64]) -> None:
-        quality, legible = face_quality(found, *self._executor.size(batch)), legibility(found)
+    def _sample(self, seen: Seen, track: NDArray[np.int64]) -> None:
+        found = seen.found
+        quality, legible = face_quality(found, seen.width, seen.height), legibility(found)
         if self.settings.embed == "every":
-            crops = self._executor.crop(batch, found.row, found.box)
-            for who, q, detail, crop in zip(track.tolist(), quality.tolist(), legible.tolist(), crops, strict=True):
-                self.embedder.add(who, q, detail, crop)
-            return
-        self._best.offer(
-            track,
-            batch.time[found.row],
-            quality,
-            legible,
-            lambda rows: self._executor.crop(batch, found.row[rows], found.box[rows]),
-        )
+            place = seen.crop(np.arange(len(found)))
+            self.embedder.add(Samples(track, quality.astype(np.float64), legible.astype(np.float64), place))
+        else:
+            self._best.offer(track, seen.time[found.row], quality, legible, seen.crop)
 
     def _embed_finished(self, tracks: NDArray[np.int64]) -> None:
-        for track, sample in self._best.take(tracks.tolist()):
-            self.embedder.add(track, sample.quality, sample.legibility, sample.crop)
+        if len(tracks):
+            self.embedder.add(self._best.take(tracks))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that is known between two batches."""
-        stored = self._executor.stored
         faces = self.faces()
         parts = {
             "tracker": self.tracker.state(),
-            "best": self._best.state(stored),
-            "embedder": self.embedder.state(stored),
+            "best": self._best.state(),
+            "embedder": self.embedder.state(),
             "faces": {name: getattr(faces, name) for name in _COLUMNS},
         }
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
@@ -578,8 +573,8 @@ class _Run:
 
         try:
             self.tracker.restore(part("tracker"))
-            self._best.restore(part("best"), self._executor.restored)
-            self.embedder.restore(part("embedder"), self._executor.restored)
+            self._best.restore(part("best"))
+            self.embedder.restore(part("embedder"))
             self._parts = [Faces(**{name: state[f"faces.{name}"] for name in _COLUMNS})]
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise InputValidationError(f"the checkpoint is damaged: {error!r}") from error

@@ -134,6 +134,31 @@ class TestScheduling:
         assert decoder.stats.times == sorted(decoder.stats.times)
         assert len(decoder.stats.times) == 600
 
+    def test_held_back_only_what_is_due_comes(self, clip: Any, tmp_path: Path) -> None:
+        loop(clip("h264_no_b"), tmp_path / "long.mp4", 600)
+
+        def early(hold: bool) -> tuple[int, list[int]]:
+            """The most frames that waited for their turn at once, and all in order."""
+            with NvdecDecoder(
+                tmp_path / "long.mp4", sessions=4, batch_size=8, min_frames=25, ordered=False,
+                _backend=FakeGpu.maker(delay=0.0005)
+            ) as decoder:  # fmt: skip
+                order, out, waiting, most = InOrder(), [], 0, 0
+                for batch in decoder:
+                    due = order.push(batch, batch.index.tolist())
+                    batch.release(0)
+                    out += [i for numbers in due for i in numbers]
+                    waiting = max(waiting + len(batch) - sum(map(len, due)), 0)
+                    most = max(most, waiting)
+                    if hold:
+                        decoder.hold_back(waiting > 0)
+            return most, out
+
+        (free, a), (held, b) = early(False), early(True)
+        assert a == b == list(range(600))
+        # What the others had decoded when they were held back: a batch ready and a batch begun each.
+        assert held <= 3 * 2 * 8 + 8 < free
+
     def test_events_keep_readers_and_writers_apart(self, clip: Any) -> None:
         with NvdecDecoder(
             clip("h264_closed"), sessions=1, batch_size=4, memory=1, hold=1, _backend=FakeGpu.maker()

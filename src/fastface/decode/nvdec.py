@@ -9,7 +9,8 @@ starts at once; packets that wait (`packets.py`) are bounded by bytes and by num
 Memory is bounded whatever the length of the video: the ring (`ring.py`) is allocated once, as blocks of one batch each.
 In order (`ordered=True`), sessions that are ahead fill blocks until only a reserve is left, which only the session with
 the segment that is due may take: so it always gets on, and a small ring makes decoding slower, never stuck. With
-`ordered=False` batches come as they are complete and few blocks suffice; `InOrder` restores the order of results.
+`ordered=False` batches come as they are complete and few blocks suffice; `InOrder` restores the order of results, and
+a consumer that has too many of them waiting lets only the session with the segment that is due go on (`hold_back`).
 
 Who waits for whom: a session copies each surface into its block on its own stream before the next `Decode()` may
 overwrite it, and records `ready` after a block's last frame; the consumer's stream waits for that. The consumer's
@@ -282,8 +283,8 @@ class NvdecDecoder:
                 if self._threads.stopped:
                     raise GPUError("the decoder was closed while its batches were being taken")
                 if (part := self._parts.pop(self._ring.due)) is not None:
-                    if part.final and self._ordered:
-                        self._ring.move_on()
+                    if part.final:
+                        self._ring.finish(part.segment)
                     if part.block is not None:
                         self._ring.lend()
                     return part
@@ -336,6 +337,13 @@ class NvdecDecoder:
         block = lent.pop() if lent else None
         if block is not None:
             self._ring.give_back(block, stream)
+
+    def hold_back(self, yes: bool) -> None:
+        """Whether frames that are not due in the order shown shall wait (with `ordered=False`).
+
+        For a consumer that keeps something for the frames that came too early, and has enough of it.
+        """
+        self._ring.hold_back(yes)
 
     def close(self) -> None:
         """Stop the threads, wait for them, and release decoders, streams and the file.

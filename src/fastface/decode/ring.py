@@ -44,7 +44,8 @@ class Ring:
 
     In order, sessions that are ahead leave a reserve of blocks, one more than the consumer may hold: only the session
     with the segment that is due may take of it. So there is always a block for the frames that the consumer waits for,
-    as long as it holds no more than it said.
+    as long as it holds no more than it said. As they come, any session may take any block, unless the consumer holds
+    the others back: then only the session with the first segment that is not finished gets on.
 
     Args:
         threads: whose lock guards the ring.
@@ -63,7 +64,7 @@ class Ring:
         size: bytes of the ring.
         nothing: the pixels of a batch without frames.
         free: blocks that nobody has.
-        due: number of the segment that the consumer waits for.
+        due: number of the first segment that the consumer has not had all of.
 
     Raises:
         GPUMemoryError: not even the smallest ring fits.
@@ -88,6 +89,8 @@ class Ring:
         self._sessions, self._ordered, self._every, self._hold = sessions, ordered, every, hold
         self._reserve = hold + 1
         self._held = 0
+        self._held_back = False
+        self._over: set[int] = set()  # segments after the due one that the consumer has had all of
         self.due = 0
         self.batch_size = batch_size or max(1, min(MAX_BATCH, BATCH_BYTES // frame_bytes))
         while (pixels := self._allocate(frame_bytes, frame_count, memory, batch_size is None)) is None:
@@ -100,10 +103,13 @@ class Ring:
         """As many blocks as are of use and fit; None, with `halve`, if there is no room for the smallest ring."""
         block_bytes = self.batch_size * frame_bytes
         least = self._reserve + (1 if self._ordered else self._sessions)
-        ahead = -(-EXPECTED_SEGMENT // (self.batch_size * self._every)) if self._ordered else 2
-        if frame_count:
-            ahead = min(ahead, -(-frame_count // (self.batch_size * self._every)))
-        wanted = self._reserve + self._sessions * max(1, ahead)
+        if self._ordered:
+            ahead = -(-EXPECTED_SEGMENT // (self.batch_size * self._every))
+            if frame_count:
+                ahead = min(ahead, -(-frame_count // (self.batch_size * self._every)))
+            wanted = self._reserve + self._sessions * max(1, ahead)
+        else:
+            wanted = least + self._sessions // 2
         budget = int(self._backend.free_bytes * RING_FRACTION) if memory is None else memory
         blocks = max(least, min(wanted, budget // block_bytes))
         while True:
@@ -126,14 +132,32 @@ class Ring:
         with self._threads.lock:
             while True:
                 self._threads.check()
-                due = not self._ordered or segment == self.due
-                if len(self.free) > (0 if due else self._reserve):
+                if len(self.free) > self._kept_from(segment):
                     return self.free.pop()
                 self._returned.wait()
 
-    def move_on(self) -> None:
-        """With the lock held: the next segment is due."""
-        self.due += 1
+    def _kept_from(self, segment: int) -> int:
+        """How many free blocks a session with this segment may not take."""
+        if segment == self.due:
+            return 0
+        if self._ordered:
+            return self._reserve
+        return len(self.free) if self._held_back else 0
+
+    def hold_back(self, yes: bool) -> None:
+        """Whether only the due segment's session may go on (not in order)."""
+        if yes == self._held_back:
+            return
+        with self._threads.lock:
+            self._held_back = yes
+            self._returned.notify_all()
+
+    def finish(self, segment: int) -> None:
+        """With the lock held: the consumer has had all of a segment."""
+        self._over.add(segment)
+        while self.due in self._over:
+            self._over.remove(self.due)
+            self.due += 1
         self._returned.notify_all()
 
     def lend(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastface.embed.store import CropStore
 from fastface.types import Embeddings
 
 SPACING = 0.4
@@ -19,12 +20,38 @@ _ON_THE_WAY = 3
 """Batches of crops that may be with the network at once."""
 
 
-@dataclass
-class _Sample:
-    quality: float
-    legibility: float
-    time: float
-    crop: Any
+@dataclass(frozen=True)
+class Samples:
+    """Faces to embed.
+
+    Attributes:
+        track: [n] int64.
+        quality, legibility: [n] float64, > 0.
+        place: [n] int64, of their crops in the store.
+    """
+
+    track: NDArray[np.int64]
+    quality: NDArray[np.float64]
+    legibility: NDArray[np.float64]
+    place: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.track)
+
+    def part(self, which: slice) -> Samples:
+        return Samples(self.track[which], self.quality[which], self.legibility[which], self.place[which])
+
+    @classmethod
+    def empty(cls) -> Samples:
+        return cls(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
+
+    @classmethod
+    def of(cls, parts: Sequence[Samples]) -> Samples:
+        """One after the other."""
+        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in _SAMPLE))
+
+
+_SAMPLE = ("track", "quality", "legibility", "place")
 
 
 class BestFaces:
@@ -32,22 +59,14 @@ class BestFaces:
 
     Args:
         k: faces per track.
+        store: where their crops are; places of crops that are not kept any more are freed there.
     """
 
-    def __init__(self, k: int) -> None:
-        self._k = k
-        self._kept: dict[int, list[_Sample]] = {}
+    def __init__(self, k: int, store: CropStore) -> None:
+        from fastface import _core
 
-    def _rival(self, track: int, time: float) -> int | None:
-        """Which kept sample a new one at this time would replace: its neighbour in time, or the worst if all places
-        are taken; None if a place is free."""
-        kept = self._kept.get(track, [])
-        near = [i for i, s in enumerate(kept) if abs(s.time - time) < SPACING]
-        if near:
-            return min(near, key=lambda i: kept[i].quality)
-        if len(kept) < self._k:
-            return None
-        return min(range(len(kept)), key=lambda i: kept[i].quality)
+        self._sampler = _core.Sampler(k, SPACING)
+        self._store = store
 
     def offer(
         self,
@@ -55,146 +74,123 @@ class BestFaces:
         time: NDArray[np.float64],
         quality: NDArray[np.float32],
         legibility: NDArray[np.float32],
-        crop: Callable[[NDArray[np.int64]], Sequence[Any]],
+        crop: Callable[[NDArray[np.int64]], NDArray[np.int64]],
     ) -> None:
         """Faces of one batch, ordered by frame.
 
         Args:
             track, time, quality, legibility: [M], of each face.
-            crop: gives the crops of the faces with the indices [m] that are worth having, each with its own memory.
+            crop: gives the places of the crops of the faces with the numbers [m] that are worth having.
         """
-        # Decide on placeholders first, so that only what is kept at the end of the batch is cropped.
-        pending: list[tuple[int, _Sample]] = []
-        nothing = np.zeros(0, np.uint8)
-        for i in range(len(track)):
-            who = int(track[i])
-            sample = _Sample(float(quality[i]), float(legibility[i]), float(time[i]), nothing)
-            rival = self._rival(who, sample.time)
-            kept = self._kept.setdefault(who, [])
-            if rival is None:
-                kept.append(sample)
-            elif sample.quality > kept[rival].quality:
-                kept[rival] = sample
-            else:
-                continue
-            pending.append((i, sample))
-        alive = {id(s) for samples in self._kept.values() for s in samples}
-        wanted = [(i, s) for i, s in pending if id(s) in alive]
-        if wanted:
-            crops = crop(np.array([i for i, _ in wanted], np.int64))
-            for (_, sample), pixels in zip(wanted, crops, strict=True):
-                sample.crop = pixels
+        wanted, freed = self._sampler.offer(track, time, quality, legibility)
+        self._store.free(freed)
+        self._sampler.place(crop(wanted) if len(wanted) else wanted)
 
-    def take(self, tracks: Iterable[int]) -> list[tuple[int, _Sample]]:
-        """The samples of tracks that ended, in the order of time; they are forgotten here."""
-        out = []
-        for track in tracks:
-            out += [(track, s) for s in sorted(self._kept.pop(track, []), key=lambda s: s.time)]
-        return out
+    def take(self, tracks: NDArray[np.int64]) -> Samples:
+        """The samples of tracks that ended, by track as given, then by time; they are forgotten here."""
+        track, _, quality, legibility, place = self._sampler.take(tracks)
+        return Samples(track, quality, legibility, place)
 
-    def state(self, stored: Callable[[Sequence[Any]], NDArray[np.uint8]]) -> dict[str, NDArray[Any]]:
-        """What is kept, in order; `stored` gives crops as [n, 3, 160, 160] uint8."""
-        kept = [(track, s) for track, samples in self._kept.items() for s in samples]
-        return {
-            "track": np.array([t for t, _ in kept], np.int64),
-            **_columns([(s.quality, s.legibility, s.time) for _, s in kept], ("quality", "legibility", "time")),
-            "crop": stored([s.crop for _, s in kept]),
-        }
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What is kept, in order, with the crops as [n, 3, 160, 160] uint8."""
+        *columns, place = self._sampler.state()
+        return {**dict(zip(_KEPT, columns, strict=True)), "crop": self._store.read(place)}
 
-    def restore(self, state: Mapping[str, NDArray[Any]], crops: Callable[[NDArray[np.uint8]], Sequence[Any]]) -> None:
-        """Go on where :meth:`state` was taken; `crops` undoes `stored`."""
-        self._kept = {}
-        columns = (state[n].tolist() for n in ("track", "quality", "legibility", "time"))
-        for (track, quality, legibility, time), crop in zip(
-            zip(*columns, strict=True), crops(state["crop"]), strict=True
-        ):
-            self._kept.setdefault(track, []).append(_Sample(quality, legibility, time, crop))
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on where :meth:`state` was taken."""
+        self._sampler.restore(*(state[name] for name in _KEPT), self._store.write(state["crop"]))
 
 
-def _columns(rows: Sequence[tuple[float, ...]], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    table = np.array(rows, np.float64).reshape(len(rows), len(names))
-    return {name: np.ascontiguousarray(table[:, i]) for i, name in enumerate(names)}
+_KEPT = ("track", "time", "quality", "legibility")
 
 
 class TrackEmbedder:
     """Gathers crops, embeds them in batches and adds the vectors up per track; memory grows with tracks, not faces.
 
     Args:
-        embed: begins to embed m crops; `result()` of what it gives waits for [m, dim] float32 unit vectors.
+        embed: begins to embed the m crops of these places [m]; `result()` of what it gives waits for [m, dim] float32
+            unit vectors.
         dim: their length.
         at_once: crops that are gathered before the network runs.
+        store: where the crops are; their places are freed there.
     """
 
-    def __init__(self, embed: Callable[[Sequence[Any]], Any], dim: int, at_once: int) -> None:
-        self._embed, self._dim, self._at_once = embed, dim, at_once
-        self._waiting: list[tuple[int, float, float, Any]] = []
-        self._running: deque[tuple[list[tuple[int, float, float, Any]], Any]] = deque()
-        self._sums: dict[int, NDArray[np.float64]] = {}
-        self._weights: dict[int, float] = {}
-        self._legible: dict[int, float] = {}
-        self._counts: dict[int, int] = {}
+    def __init__(self, embed: Callable[[NDArray[np.int64]], Any], dim: int, at_once: int, store: CropStore) -> None:
+        self._embed, self._dim, self._at_once, self._store = embed, dim, at_once, store
+        self._waiting = Samples.empty()
+        self._running: deque[tuple[Samples, Any]] = deque()
+        self._row_of: dict[int, int] = {}
+        # One row a track, with room for more: sum of the vectors, and (weight, legibility * weight, count).
+        self._sums = np.zeros((0, dim))
+        self._totals = np.zeros((0, 3))
 
-    def add(self, track: int, quality: float, legibility: float, crop: Any) -> None:
-        """One face: its track, its quality and legibility, both > 0, and its crop."""
-        self._waiting.append((track, quality, legibility, crop))
-        if len(self._waiting) >= self._at_once:
+    def add(self, samples: Samples) -> None:
+        """Faces to embed; their crops belong to the embedder from here on."""
+        self._waiting = Samples.of([self._waiting, samples])
+        while len(self._waiting) >= self._at_once:
             self._start()
 
     def _start(self) -> None:
-        if self._waiting:
-            self._running.append((self._waiting, self._embed([crop for *_, crop in self._waiting])))
-            self._waiting = []
+        now, self._waiting = self._waiting.part(slice(self._at_once)), self._waiting.part(slice(self._at_once, None))
+        if len(now):
+            self._running.append((now, self._embed(now.place)))
+            self._store.free(now.place)  # what is queued from here on comes after the network's reading
         while len(self._running) > _ON_THE_WAY:
             self._take()
 
     def _take(self) -> None:
         """Add up the vectors of the batch that was begun first."""
         faces, vectors = self._running.popleft()
-        for (track, quality, legibility, _), vector in zip(faces, vectors.result().astype(np.float64), strict=True):
-            self._sums[track] = self._sums.get(track, 0.0) + quality * vector
-            self._weights[track] = self._weights.get(track, 0.0) + quality
-            self._legible[track] = self._legible.get(track, 0.0) + quality * legibility
-            self._counts[track] = self._counts.get(track, 0) + 1
+        rows = self._rows(faces.track)
+        weight = faces.quality
+        np.add.at(self._sums, rows, weight[:, None] * vectors.result().astype(np.float64))
+        np.add.at(self._totals, rows, np.stack([weight, weight * faces.legibility, np.ones(len(faces))], 1))
 
-    def state(self, stored: Callable[[Sequence[Any]], NDArray[np.uint8]]) -> dict[str, NDArray[Any]]:
-        """What was added so far; waits for what is with the network. `stored` as for :meth:`BestFaces.state`."""
+    def _rows(self, track: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The row of each face's track, new ones at the end."""
+        rows = np.array([self._row_of.setdefault(t, len(self._row_of)) for t in track.tolist()], np.int64)
+        if (lacking := len(self._row_of) - len(self._sums)) > 0:
+            more = max(64, len(self._sums), lacking)
+            self._sums = np.concatenate([self._sums, np.zeros((more, self._dim))])
+            self._totals = np.concatenate([self._totals, np.zeros((more, 3))])
+        return rows
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What was added so far, with the crops that wait as [n, 3, 160, 160] uint8; waits for the network."""
         while self._running:
             self._take()
-        tracks = list(self._sums)  # in this order they are
+        n = len(self._row_of)
         return {
-            "waiting.track": np.array([t for t, *_ in self._waiting], np.int64),
-            **_columns([(q, d) for _, q, d, _ in self._waiting], ("waiting.quality", "waiting.legibility")),
-            "waiting.crop": stored([crop for *_, crop in self._waiting]),
-            "track": np.array(tracks, np.int64),
-            "sum": np.array([self._sums[t] for t in tracks], np.float64).reshape(len(tracks), self._dim),
-            **_columns([(self._weights[t], self._legible[t]) for t in tracks], ("weight", "legible")),
-            "count": np.array([self._counts[t] for t in tracks], np.int64),
+            "waiting.track": self._waiting.track,
+            "waiting.quality": self._waiting.quality,
+            "waiting.legibility": self._waiting.legibility,
+            "waiting.crop": self._store.read(self._waiting.place),
+            "track": np.array(list(self._row_of), np.int64),
+            "sum": self._sums[:n],
+            "totals": self._totals[:n],
         }
 
-    def restore(self, state: Mapping[str, NDArray[Any]], crops: Callable[[NDArray[np.uint8]], Sequence[Any]]) -> None:
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on where :meth:`state` was taken."""
-        waiting = (state[f"waiting.{n}"].tolist() for n in ("track", "quality", "legibility"))
-        self._waiting = [
-            (*row, crop) for row, crop in zip(zip(*waiting, strict=True), crops(state["waiting.crop"]), strict=True)
-        ]
-        tracks = state["track"].tolist()
-        self._sums = dict(zip(tracks, state["sum"], strict=True))
-        self._weights = dict(zip(tracks, state["weight"].tolist(), strict=True))
-        self._legible = dict(zip(tracks, state["legible"].tolist(), strict=True))
-        self._counts = dict(zip(tracks, state["count"].tolist(), strict=True))
+        track, quality, legibility = (state[f"waiting.{name}"] for name in _SAMPLE[:3])
+        self._waiting = Samples(track, quality, legibility, self._store.write(state["waiting.crop"]))
+        self._row_of = {track: row for row, track in enumerate(state["track"].tolist())}
+        self._sums, self._totals = state["sum"].copy(), state["totals"].copy()
 
     def finish(self) -> Embeddings:
         """One row for each track that a face was added of."""
         self._start()
         while self._running:
             self._take()
-        if not self._sums:
+        if not self._row_of:
             return Embeddings.empty(self._dim)
-        tracks = sorted(self._sums)
+        tracks = sorted(self._row_of)
+        rows = np.array([self._row_of[t] for t in tracks], np.int64)
+        weight, legible, count = self._totals[rows].T
         return Embeddings(
             track=np.array(tracks, np.int64),
-            mean=np.array([self._sums[t] / self._weights[t] for t in tracks], np.float32),
-            weight=np.array([self._weights[t] for t in tracks], np.float32),
-            legibility=np.array([self._legible[t] / self._weights[t] for t in tracks], np.float32),
-            count=np.array([self._counts[t] for t in tracks], np.int64),
+            mean=np.ascontiguousarray((self._sums[rows] / weight[:, None]).astype(np.float32)),
+            weight=np.ascontiguousarray(weight.astype(np.float32)),
+            legibility=np.ascontiguousarray((legible / weight).astype(np.float32)),
+            count=np.ascontiguousarray(count.astype(np.int64)),
         )

@@ -117,8 +117,9 @@ def embed_photograph(image: Any, name: str, executor: Any) -> NDArray[np.float32
         raise Unclear("no face", f"{name!r} shows no face")
     try:
         best = _the_one(found, clear, name)
-        crops = executor.crop(batch, found.row[best], found.box[best])
-        vector: NDArray[np.float32] = executor.embed(crops).result()[0]
+        store = executor.crop_store()
+        place = executor.crop(batch, found.row[best], found.box[best], store)
+        vector: NDArray[np.float32] = executor.embed(store, place).result()[0]
     finally:
         executor.release(batch)
     return vector

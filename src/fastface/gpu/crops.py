@@ -1,51 +1,59 @@
-"""Face crops in device memory, each in a place of one large tensor, so that keeping a few of many costs only those."""
+"""Face crops in device memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from fastface.embed.crops import CROP_SIZE
+from fastface.embed.store import SHAPE, Places
 
-_FIRST = 512
-
-
-class Crop:
-    """One crop's place; it is free again when this object is gone."""
-
-    __slots__ = ("_free", "place")
-
-    def __init__(self, place: int, free: list[int]) -> None:
-        self.place, self._free = place, free
-
-    def __del__(self) -> None:
-        self._free.append(self.place)
+_FIRST = 1024
 
 
-class CropStore:
-    """Room for crops, used on one stream only: what is queued there reads a place before it is written anew.
+class DeviceCrops:
+    """Crops in device memory; see :class:`fastface.embed.store.CropStore`.
+
+    Used on one stream only: what is queued there reads a place before it is written anew.
 
     Attributes:
         pixels: [places, 3, 160, 160] uint8.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.pixels = torch.empty((0, 3, CROP_SIZE, CROP_SIZE), dtype=torch.uint8, device=device)
-        self._free: list[int] = []
+    def __init__(self, device: torch.device, stream: torch.cuda.Stream) -> None:
+        self._stream = stream
+        self._places = Places(_FIRST)
+        self.pixels = torch.empty((0, *SHAPE), dtype=torch.uint8, device=device)
 
-    def take(self, count: int) -> list[Crop]:
-        """Places for new crops, with torch's current stream the one that uses the store."""
-        if count > len(self._free):
+    @property
+    def used(self) -> int:
+        return self._places.used
+
+    def take(self, count: int) -> NDArray[np.int64]:
+        """Places for new crops, [count]."""
+        if size := self._places.lacks(count):
             old = self.pixels
-            places = max(_FIRST, 2 * len(old), len(old) + count)
-            self.pixels = torch.empty((places, *old.shape[1:]), dtype=torch.uint8, device=old.device)
-            self.pixels[: len(old)] = old
-            self._free += range(len(old), places)
-        return [Crop(self._free.pop(), self._free) for _ in range(count)]
+            with torch.cuda.stream(self._stream):
+                self.pixels = torch.empty((size, *SHAPE), dtype=torch.uint8, device=old.device)
+                self.pixels[: len(old)] = old
+            self._places.grow(size)
+        return self._places.take(count)
 
-    def places(self, crops: Sequence[Crop]) -> Tensor:
-        """[m] int64, on the device."""
-        host = torch.tensor([c.place for c in crops], dtype=torch.int64).pin_memory()
-        return host.to(self.pixels.device, non_blocking=True)
+    def free(self, places: NDArray[np.int64]) -> None:
+        self._places.free(places)
+
+    def read(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
+        with torch.cuda.stream(self._stream):
+            pixels: NDArray[np.uint8] = self.pixels[self.on_device(places)].cpu().numpy()
+        return pixels
+
+    def write(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+        places = self.take(len(pixels))
+        with torch.cuda.stream(self._stream):
+            self.pixels[self.on_device(places)] = torch.from_numpy(pixels).to(self.pixels.device)
+        return places
+
+    def on_device(self, places: NDArray[np.int64]) -> Tensor:
+        """[m] int64, queued on torch's current stream."""
+        return torch.from_numpy(places).pin_memory().to(self.pixels.device, non_blocking=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
 from fastface.decode import LibavDecoder
+from fastface.decode.device import DeviceFrameBatch, InOrder
 from fastface.detect.cuda import CudaMTCNN, Pending
 from fastface.embed.crops import CROP_SIZE, crop_rects
 from fastface.errors import InputValidationError
-from fastface.executor import MAX_FACES, SIGNATURE_SHAPE
-from fastface.gpu.crops import Crop, CropStore
+from fastface.executor import MAX_FACES, SIGNATURE_SHAPE, Seen
+from fastface.gpu.crops import DeviceCrops
 from fastface.gpu.embedder import SIZES, CudaEmbedder, Vectors
 from fastface.gpu.frames import DeviceFrames
 from fastface.gpu.interop import GivenBatch, as_frames, as_tensor, crop_rects_on_device, face_boxes, ordered_on
@@ -27,7 +28,8 @@ from fastface.types import Detections, FrameBatch, FrameFaces
 
 _LANES = 2
 _AHEAD = 3  # batches whose detection is queued
-_HOLD = _AHEAD + 3  # batches that the decoder lends: those, one being tracked, and what waits on the way
+_HOLD = _AHEAD  # batches that the decoder lends
+_CROPS_AHEAD = 6144  # crops that may wait for frames before theirs, 472 MB: then the decoder only catches up
 
 
 class CudaExecutor:
@@ -60,7 +62,6 @@ class CudaExecutor:
         self._embedder = CudaEmbedder(spec, self._torch_device, dtype)
         self._detector, self._detecting = self._lanes[0]
         self._embedding = torch.cuda.Stream(self._torch_device)
-        self._crops = CropStore(self._torch_device)
         self._frames_of: dict[int, DeviceFrames] = {}
 
     def open(self, path: str | os.PathLike[str], *, fallback: bool = False, start: int = 0) -> Any:
@@ -69,7 +70,9 @@ class CudaExecutor:
             return LibavDecoder(path, every=every, batch_size=batch_size, start=start)
         from fastface.decode.nvdec import NvdecDecoder
 
-        return NvdecDecoder(path, device_id=self._index, every=every, batch_size=batch_size, hold=_HOLD, start=start)
+        return NvdecDecoder(
+            path, device_id=self._index, every=every, batch_size=batch_size, hold=_HOLD, start=start, ordered=False
+        )
 
     def _frames(self, batch: Any) -> DeviceFrames:
         """The batch as our kernels read it, once the current stream gets there."""
@@ -93,16 +96,44 @@ class CudaExecutor:
             rotation=batch.rotation,
         )
 
-    def ahead(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Detections, NDArray[np.uint8]]]:
-        """Queues the next batch before it waits for one, so that the GPU always has work."""
-        waiting: deque[tuple[Any, Pending]] = deque()
+    def look(self, batches: Iterable[Any], store: DeviceCrops) -> Iterator[Seen]:
+        """Batches come as they are decoded. All faces are cut out as soon as they are found, and the frames given back:
+        what waits for its turn is crops, not frames."""
+        order, ahead = InOrder(), 0
+        hold_back = getattr(batches, "hold_back", None)
+        for batch, pending in self._queued(batches):
+            seen = None if pending is None else self._seen(batch, pending, store)
+            self.release(batch)
+            due = order.push(batch, seen) if isinstance(batch, DeviceFrameBatch) else [seen]
+            ahead += 0 if seen is None else len(seen.found)
+            for now in due:
+                if now is not None:
+                    ahead -= len(now.found)
+                    yield now
+            if hold_back is not None:
+                hold_back(ahead > _CROPS_AHEAD)
+
+    def _queued(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Pending | None]]:
+        """Each batch with its detection; queues the next before it gives one, so that the GPU always has work."""
+        waiting: deque[tuple[Any, Pending | None]] = deque()
         for batch in batches:
-            waiting.append((batch, self._submit(batch)))
+            waiting.append((batch, self._submit(batch) if len(batch) else None))
             if len(waiting) == _AHEAD:
-                done, pending = waiting.popleft()
-                yield done, *pending.result()
-        for done, pending in waiting:
-            yield done, *pending.result()
+                yield waiting.popleft()
+        yield from waiting
+
+    def _seen(self, batch: Any, pending: Pending, store: DeviceCrops) -> Seen:
+        found, signatures = pending.result()
+        places = self.crop(batch, found.row, found.box, store)
+        left = np.ones(len(places), bool)
+
+        def crop(which: NDArray[np.int64]) -> NDArray[np.int64]:
+            left[which] = False
+            return places[which]
+
+        return Seen(
+            batch.index, batch.time, *self.size(batch), found, signatures, crop, lambda: store.free(places[left])
+        )
 
     def _submit(self, batch: Any) -> Pending:
         detector, stream = self._lanes[self._turn]
@@ -120,35 +151,30 @@ class CudaExecutor:
     def detect(self, batch: Any) -> Detections:
         return self._submit(batch).result()[0]
 
-    def crop(self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32]) -> list[Crop]:
-        rects = torch.from_numpy(crop_rects(box, *self.size(batch))).pin_memory()
-        rows = torch.from_numpy(np.ascontiguousarray(row)).pin_memory()
-        with torch.cuda.stream(self._embedding):
-            crops = self._crops.take(len(row))
-            self._detector.crop_triangle(
-                self._frames(batch),
-                rows.to(self._torch_device, non_blocking=True),
-                rects.to(self._torch_device, non_blocking=True),
-                CROP_SIZE,
-                out=self._crops.pixels,
-                place=self._crops.places(crops),
-            )
-        return crops
+    def crop_store(self) -> DeviceCrops:
+        return DeviceCrops(self._torch_device, self._embedding)
 
-    def stored(self, crops: Sequence[Crop]) -> NDArray[np.uint8]:
-        with torch.cuda.stream(self._embedding):
-            pixels: NDArray[np.uint8] = self._crops.pixels[self._crops.places(crops)].cpu().numpy()
-        return pixels
+    def crop(
+        self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32], store: DeviceCrops
+    ) -> NDArray[np.int64]:
+        places = store.take(len(row))
+        if len(row):
+            rects = torch.from_numpy(crop_rects(box, *self.size(batch))).pin_memory()
+            rows = torch.from_numpy(np.ascontiguousarray(row)).pin_memory()
+            with torch.cuda.stream(self._embedding):
+                self._detector.crop_triangle(
+                    self._frames(batch),
+                    rows.to(self._torch_device, non_blocking=True),
+                    rects.to(self._torch_device, non_blocking=True),
+                    CROP_SIZE,
+                    out=store.pixels,
+                    place=store.on_device(places),
+                )
+        return places
 
-    def restored(self, pixels: NDArray[np.uint8]) -> list[Crop]:
+    def embed(self, store: DeviceCrops, places: NDArray[np.int64]) -> Vectors:
         with torch.cuda.stream(self._embedding):
-            crops = self._crops.take(len(pixels))
-            self._crops.pixels[self._crops.places(crops)] = torch.from_numpy(pixels).to(self._torch_device)
-        return crops
-
-    def embed(self, crops: Sequence[Crop]) -> Vectors:
-        with torch.cuda.stream(self._embedding):
-            return self._embedder.later(self._crops.pixels, self._crops.places(crops))
+            return self._embedder.later(store.pixels, store.on_device(places))
 
     def given(
         self, frames: Any, index: NDArray[np.int64], time: NDArray[np.float64], matrix: str | None, full_range: bool

@@ -1,0 +1,46 @@
+"""Places for crops: taken, freed, taken again; the array grows and keeps what is in it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastface.embed.store import SHAPE, HostCrops, Places
+
+
+def test_no_place_is_given_twice(rng: np.random.Generator) -> None:
+    places, held = Places(8), np.zeros(0, np.int64)
+    for _ in range(300):
+        if len(held) and rng.random() < 0.5:
+            which = rng.random(len(held)) < 0.5
+            places.free(held[which])
+            held = held[~which]
+        else:
+            count = int(rng.integers(0, 12))
+            if size := places.lacks(count):
+                assert size >= places.size + 1
+                places.grow(size)
+            held = np.concatenate([held, places.take(count)])
+        assert places.used == len(held) == len(np.unique(held))
+        assert held.size == 0 or (held.min() >= 0 and held.max() < places.size)
+
+
+def test_crops_stay_while_the_store_grows(rng: np.random.Generator) -> None:
+    store, known = HostCrops(), {}
+    for _ in range(6):
+        pixels = rng.integers(0, 256, (40, *SHAPE), dtype=np.uint8)
+        for place, crop in zip(store.write(pixels).tolist(), pixels, strict=True):
+            known[place] = crop
+        gone = rng.choice(sorted(known), 15, replace=False)
+        store.free(gone)
+        for place in gone.tolist():
+            del known[place]
+    assert store.used == len(known) == 150
+    places = np.array(sorted(known))
+    np.testing.assert_array_equal(store.read(places), np.stack([known[p] for p in places.tolist()]))
+
+
+def test_freed_places_are_used_again() -> None:
+    store = HostCrops()
+    for _ in range(50):
+        store.free(store.write(np.zeros((60, *SHAPE), np.uint8)))
+    assert len(store.pixels) <= 64
