@@ -132,7 +132,7 @@ def decode(path: Path, sessions: int | None) -> int:
     from fastface.decode.nvdec import NvdecDecoder
 
     stream, frames = torch.cuda.current_stream().cuda_stream, 0
-    with NvdecDecoder(path, sessions=sessions) as decoder:
+    with NvdecDecoder(path, sessions=sessions, ordered=False) as decoder:
         for batch in decoder:
             frames += len(batch)
             batch.release(stream)

@@ -15,6 +15,7 @@ import torch
 
 from fastface import models
 from fastface.embed import network
+from fastface.embed.scaling import scale_input
 from fastface.errors import ModelError
 from fastface.models import cache, convert, fetch
 
@@ -55,7 +56,7 @@ def test_outputs_are_the_reference(converted: Path, reference: Path) -> None:
     want = torch.from_numpy(np.load(reference / "facenet_msceleb1m_outputs.npz")["embedding"])
     for fold in (True, False):
         with torch.no_grad():
-            got = network.load_network(MSCELEB1M, fold=fold)(network.scale_input(x, "standardize"))
+            got = network.load_network(MSCELEB1M, fold=fold)(scale_input(x, "standardize"))
         torch.testing.assert_close(got, want, atol=2e-6, rtol=0)
         assert (got * want).sum(1).min() > 0.999999
 

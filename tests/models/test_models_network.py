@@ -14,6 +14,7 @@ from torch import nn
 
 from fastface import models
 from fastface.embed import network
+from fastface.embed.scaling import scale_input
 from fastface.errors import InputValidationError, ModelError
 
 
@@ -42,9 +43,9 @@ def faces() -> torch.Tensor:
 def test_scalings_are_their_formulas(faces: torch.Tensor, dtype: torch.dtype) -> None:
     x = faces.to(dtype)
     values = faces.numpy().astype(np.float64)
-    fixed = network.scale_input(x, "fixed")
+    fixed = scale_input(x, "fixed")
     np.testing.assert_allclose(fixed, (values - 127.5) / 128, atol=1e-6)
-    standard = network.scale_input(x, "standardize")
+    standard = scale_input(x, "standardize")
     flat = values.reshape(len(values), -1)
     deviation = np.maximum(flat.std(1), 1 / math.sqrt(flat.shape[1]))
     want = (flat - flat.mean(1, keepdims=True)) / deviation[:, None]
@@ -55,17 +56,17 @@ def test_scalings_are_their_formulas(faces: torch.Tensor, dtype: torch.dtype) ->
 
 def test_a_flat_image_is_scaled_to_zero() -> None:
     assert torch.equal(
-        network.scale_input(torch.full((1, 3, 160, 160), 200.0), "standardize"), torch.zeros(1, 3, 160, 160)
+        scale_input(torch.full((1, 3, 160, 160), 200.0), "standardize"), torch.zeros(1, 3, 160, 160)
     )
 
 
 def test_scaling_takes_no_faces_and_refuses_other_shapes() -> None:
     for scaling in ("fixed", "standardize"):
-        assert network.scale_input(torch.zeros(0, 3, 160, 160), scaling).shape == (0, 3, 160, 160)
+        assert scale_input(torch.zeros(0, 3, 160, 160), scaling).shape == (0, 3, 160, 160)
     with pytest.raises(InputValidationError, match=r"\[3, 160, 160\]"):
-        network.scale_input(torch.zeros(3, 160, 160), "fixed")
+        scale_input(torch.zeros(3, 160, 160), "fixed")
     with pytest.raises(InputValidationError, match="'none'"):
-        network.scale_input(torch.zeros(1, 3, 160, 160), "none")  # type: ignore[arg-type]
+        scale_input(torch.zeros(1, 3, 160, 160), "none")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
@@ -76,7 +77,7 @@ def test_folding_changes_nothing_but_rounding(
     before = {key: value.clone() for key, value in random_network.state_dict().items()}
     folded = network.fold_batch_norms(random_network, channels_last=channels_last)
     assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in folded.modules())
-    x = network.scale_input(faces, "fixed")
+    x = scale_input(faces, "fixed")
     kept = x.clone()
     torch.testing.assert_close(folded(x), random_network(x), atol=1e-6, rtol=0)
     assert torch.equal(x, kept), "in-place steps must not reach the input"
@@ -89,7 +90,7 @@ def test_folding_changes_nothing_but_rounding(
 def test_folding_is_exact_in_float64(random_network: InceptionResnetV1, faces: torch.Tensor) -> None:
     """In double precision what is left is the float32 norm at the end: the algebra itself is right."""
     double = copy.deepcopy(random_network).double()
-    x = network.scale_input(faces[:1], "fixed").double()
+    x = scale_input(faces[:1], "fixed").double()
     torch.testing.assert_close(network.fold_batch_norms(double)(x), double(x).float(), atol=1e-7, rtol=0)
 
 
@@ -107,7 +108,7 @@ def test_a_loaded_network_gives_unit_vectors_of_its_length(converted: Path, face
     spec = models.get("facenet-msceleb1m")
     net = network.load_network(spec)
     assert not net.training
-    x = network.scale_input(faces, spec.scaling)
+    x = scale_input(faces, spec.scaling)
     out = net(x)
     assert out.shape == (3, 128)
     assert out.dtype == torch.float32

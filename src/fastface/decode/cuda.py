@@ -15,6 +15,10 @@ _CHROMA_420 = 1
 """cudaVideoChromaFormat of the Video Codec SDK's cuviddec.h."""
 
 
+_HIGH = -5
+"""A stream's priority, above any other; CUDA takes the highest that there is."""
+
+
 class Session(Protocol):
     """One decoder with its stream; used by one thread."""
 
@@ -139,7 +143,8 @@ class _CudaSession:
         self._cupy, self._library, self._form = cupy, library, form
         self._device = cupy.cuda.Device(device_id)
         self._device.use()  # of this thread; a session never leaves it
-        self._stream = cupy.cuda.Stream(non_blocking=True)
+        # A frame's few copies must not queue behind the consumer's large kernels: NVDEC would stand still meanwhile.
+        self._stream = cupy.cuda.Stream(non_blocking=True, priority=_HIGH)
         self._decoder = library.CreateDecoder(
             gpuid=device_id,
             codec=getattr(library.cudaVideoCodec, form.codec.upper()),

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastface.embed.network import IMAGE_SIZE, load_network, scale_input
+from fastface.embed.network import load_network
+from fastface.embed.scaling import IMAGE_SIZE, scale_input
 from fastface.models.registry import EmbedderSpec
 
 # Few sizes, because oneDNN compiles kernels for each new one.

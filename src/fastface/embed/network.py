@@ -7,10 +7,7 @@ and 32, as loaded here 30.2, 16.2 and 16.0. docs/models.md has the rest.
 from __future__ import annotations
 
 import copy
-import hashlib
-import math
 
-import safetensors.torch
 import torch
 from facenet_pytorch.models.inception_resnet_v1 import (
     BasicConv2d,
@@ -23,39 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastface import models
-from fastface.errors import InputValidationError, ModelError
-from fastface.models import cache, convert
-from fastface.models.registry import EmbedderSpec, Scaling
-
-IMAGE_SIZE = 160
-
-
-def scale_input(x: Tensor, scaling: Scaling) -> Tensor:
-    """Scale faces the way a network was trained.
-
-    Args:
-        x: [n, 3, 160, 160], RGB in [0, 255], uint8 or floating point; left as it is.
-        scaling: "fixed", (x - 127.5) / 128, or "standardize", (x - mean) / max(std, 1 / sqrt(3 * 160 * 160))
-            with the mean and (population) standard deviation of each image.
-
-    Returns:
-        [n, 3, 160, 160] float32, on the same device and in the same memory format.
-
-    Raises:
-        InputValidationError: another shape, or another scaling.
-    """
-    if x.ndim != 4 or tuple(x.shape[1:]) != (3, IMAGE_SIZE, IMAGE_SIZE):
-        shape = list(x.shape)
-        raise InputValidationError(f"faces have shape {shape}, must be [n, 3, {IMAGE_SIZE}, {IMAGE_SIZE}]")
-    values = x.to(torch.float32)
-    if scaling == "fixed":
-        return (values - 127.5).mul_(1 / 128)
-    if scaling == "standardize":
-        if len(values) == 0:  # of which torch would warn
-            return values
-        deviation, mean = torch.std_mean(values, dim=(1, 2, 3), correction=0, keepdim=True)
-        return (values - mean).div_(deviation.clamp_(min=1 / math.sqrt(3 * IMAGE_SIZE * IMAGE_SIZE)))
-    raise InputValidationError(f"scaling is {scaling!r}, must be 'fixed' or 'standardize'")
+from fastface.errors import InputValidationError
+from fastface.models import convert
+from fastface.models.registry import EmbedderSpec
 
 
 def _folded(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | nn.BatchNorm1d) -> nn.Conv2d | nn.Linear:
@@ -203,15 +170,8 @@ def load_network(
     if dtype not in (torch.float32, torch.float16, torch.bfloat16):
         allowed = "torch.float32, torch.float16 or torch.bfloat16"
         raise InputValidationError(f"dtype is {dtype}, must be {allowed}")
-    path = models.path(spec.name)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
-    if hashlib.sha256(data).hexdigest() != cache.entry("models", spec.name).get("sha256"):
-        raise ModelError(f"{str(path)!r} is damaged; run `fastface models pull --force {spec.name}`")
-    state = safetensors.torch.load(data)
-    convert.check_state(state, spec.dim, path.name)
+    state = models.load_state(spec)
+    convert.check_state(state, spec.dim, models.path(spec.name).name)
     network: nn.Module = convert.empty_network(spec.dim)
     for name, buffer in network.named_buffers():
         if name not in state:  # num_batches_tracked, which evaluation does not read

@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastface.embed.network import IMAGE_SIZE, load_network, scale_input
+from fastface import models
+from fastface.embed.scaling import IMAGE_SIZE, scale_input
+from fastface.gpu.network import FusedNetwork
 from fastface.gpu.precision import exact_float32
 from fastface.models.registry import EmbedderSpec
 
@@ -40,7 +42,7 @@ class CudaEmbedder:
 
     def __init__(self, spec: EmbedderSpec, device: torch.device, dtype: torch.dtype) -> None:
         self.spec, self.device, self._dtype = spec, device, dtype
-        self._network = load_network(spec, device, dtype)
+        self._network = FusedNetwork(models.load_state(spec), spec.dim, device, dtype)
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
         self._busy = torch.cuda.Event()  # the last use of the graphs' memory
         self._lock = threading.Lock()
@@ -48,8 +50,7 @@ class CudaEmbedder:
     def forward(self, crops: Tensor) -> Tensor:
         """[m, 3, 160, 160] uint8 to [m, dim] float32, on torch's current stream, at any batch size."""
         scaled = scale_input(crops, self.spec.scaling).to(self._dtype)
-        out: Tensor = self._network(scaled.contiguous(memory_format=torch.channels_last))
-        return out
+        return self._network(scaled.contiguous(memory_format=torch.channels_last))
 
     def _graph(self, size: int) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
         if size not in self._graphs:

@@ -63,6 +63,7 @@ class CudaExecutor:
         self._detector, self._detecting = self._lanes[0]
         self._embedding = torch.cuda.Stream(self._torch_device)
         self._frames_of: dict[int, DeviceFrames] = {}
+        self._blocks: dict[tuple[int, int], DeviceFrames] = {}  # of the decoder's ring, by address and length
 
     def open(self, path: str | os.PathLike[str], *, fallback: bool = False, start: int = 0) -> Any:
         every, batch_size = self._settings.every, self._settings.batch_size
@@ -87,31 +88,37 @@ class CudaExecutor:
                 stream.synchronize()
             return self._frames_of[id(batch)]
         batch.wait(stream.cuda_stream)
-        return DeviceFrames.from_nv12(
-            from_dlpack(batch.pixels),
-            batch.width,
-            batch.height,
-            matrix=batch.matrix,
-            full_range=batch.full_range,
-            rotation=batch.rotation,
-        )
+        key = (batch.pixels.data.ptr, len(batch))
+        if key not in self._blocks:
+            self._blocks[key] = DeviceFrames.from_nv12(
+                from_dlpack(batch.pixels),
+                batch.width,
+                batch.height,
+                matrix=batch.matrix,
+                full_range=batch.full_range,
+                rotation=batch.rotation,
+            )
+        return self._blocks[key]
 
     def look(self, batches: Iterable[Any], store: DeviceCrops) -> Iterator[Seen]:
         """Batches come as they are decoded. All faces are cut out as soon as they are found, and the frames given back:
         what waits for its turn is crops, not frames."""
         order, ahead = InOrder(), 0
         hold_back = getattr(batches, "hold_back", None)
-        for batch, pending in self._queued(batches):
-            seen = None if pending is None else self._seen(batch, pending, store)
-            self.release(batch)
-            due = order.push(batch, seen) if isinstance(batch, DeviceFrameBatch) else [seen]
-            ahead += 0 if seen is None else len(seen.found)
-            for now in due:
-                if now is not None:
-                    ahead -= len(now.found)
-                    yield now
-            if hold_back is not None:
-                hold_back(ahead > _CROPS_AHEAD)
+        try:
+            for batch, pending in self._queued(batches):
+                seen = None if pending is None else self._seen(batch, pending, store)
+                self.release(batch)
+                due = order.push(batch, seen) if isinstance(batch, DeviceFrameBatch) else [seen]
+                ahead += 0 if seen is None else len(seen.found)
+                for now in due:
+                    if now is not None:
+                        ahead -= len(now.found)
+                        yield now
+                if hold_back is not None:
+                    hold_back(ahead > _CROPS_AHEAD)
+        finally:
+            self._blocks.clear()  # they keep the ring
 
     def _queued(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Pending | None]]:
         """Each batch with its detection; queues the next before it gives one, so that the GPU always has work."""
@@ -159,16 +166,18 @@ class CudaExecutor:
     ) -> NDArray[np.int64]:
         places = store.take(len(row))
         if len(row):
-            rects = torch.from_numpy(crop_rects(box, *self.size(batch))).pin_memory()
-            rows = torch.from_numpy(np.ascontiguousarray(row)).pin_memory()
+            rects = crop_rects(box, *self.size(batch))
+            packed = np.concatenate([np.ascontiguousarray(a).view(np.uint8).ravel() for a in (row, places, rects)])
             with torch.cuda.stream(self._embedding):
+                table = torch.from_numpy(packed).pin_memory().to(self._torch_device, non_blocking=True)
+                n = 8 * len(row)
                 self._detector.crop_triangle(
                     self._frames(batch),
-                    rows.to(self._torch_device, non_blocking=True),
-                    rects.to(self._torch_device, non_blocking=True),
+                    table[:n].view(torch.int64),
+                    table[2 * n :].view(torch.int32).view(-1, 4),
                     CROP_SIZE,
                     out=store.pixels,
-                    place=store.on_device(places),
+                    place=table[n : 2 * n].view(torch.int64),
                 )
         return places
 

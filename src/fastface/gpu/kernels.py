@@ -71,10 +71,7 @@ class _StreamAddress:
 def _stream(address: int, device: int) -> Any:
     import cupy
 
-    # CuPy 14 asks for an object with the CUDA stream protocol; before, an address was the way.
-    if hasattr(cupy.cuda.Stream, "from_external"):
-        return cupy.cuda.Stream.from_external(_StreamAddress(address))
-    return cupy.cuda.ExternalStream(address, device)
+    return cupy.cuda.Stream.from_external(_StreamAddress(address))
 
 
 FRAMES = object()

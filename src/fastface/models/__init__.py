@@ -5,15 +5,20 @@ Nothing here loads torch before a model is converted.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastface.errors import ModelError
 from fastface.models import cache, fetch
 from fastface.models.fetch import Progress
 from fastface.models.registry import EmbedderSpec, get, list_models
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "EmbedderSpec",
@@ -22,6 +27,7 @@ __all__ = [
     "get",
     "is_cached",
     "list_models",
+    "load_state",
     "path",
     "pull",
     "resolve",
@@ -83,6 +89,24 @@ def path(name: str) -> Path:
     if not is_cached(name):
         raise _missing(name, f"it is not in the model cache {str(cache.folder())!r}")
     return cache.weights_path(name)
+
+
+def load_state(spec: EmbedderSpec) -> dict[str, Tensor]:
+    """An embedder's tensors from the cache, of a file that is what the cache says it is.
+
+    Raises:
+        ModelError: the weights are missing (the message names the command) or damaged.
+    """
+    import safetensors.torch
+
+    file = path(spec.name)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {str(file)!r}: {error.strerror or error}") from error
+    if hashlib.sha256(data).hexdigest() != cache.entry("models", spec.name).get("sha256"):
+        raise ModelError(f"{str(file)!r} is damaged; run `fastface models pull --force {spec.name}`")
+    return safetensors.torch.load(data)
 
 
 def pull(name: str, *, force: bool = False, progress: Progress | None = None) -> Path:

@@ -24,7 +24,14 @@ from torch import Tensor
 
 from fastface.detect.cuda.buffers import MAX_SORT, Buffers, Capacity, Fact, Result
 from fastface.detect.cuda.plan import windows
-from fastface.detect.cuda.weights import cell_weights, conv_weights, dense_weights, rscan_weights, scan_weights
+from fastface.detect.cuda.weights import (
+    cell_weights,
+    conv_weights,
+    dense_weights,
+    rscan_weights,
+    scan_weights,
+    stored_net,
+)
 from fastface.detect.mtcnn import load_nets
 from fastface.errors import GPUMemoryError
 from fastface.gpu.frames import DeviceFrames
@@ -97,7 +104,7 @@ class CudaMTCNN:
         self.precision = precision if capable else "fp32"
         self.capacity = Capacity()
         self.frames_a_pass = _PASS
-        pnet, rnet, onet = load_nets(torch.device("cpu"), torch.float32)
+        pnet, rnet, onet = (stored_net(name) for name in ("pnet", "rnet", "onet"))
         self._scan_net = load_nets(self.device, torch.float32)[0] if self.precision == "fp32" else None
         self._rscan_weights = self._upload(rscan_weights(rnet))
         self._scan_weights, self._cell_weights = self._upload(scan_weights(pnet)), self._upload(cell_weights(pnet))

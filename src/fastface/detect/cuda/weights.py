@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from fastface.errors import ModelError
+
 Array = NDArray[Any]
+
+
+def stored_net(name: str) -> Any:
+    """The parameters of facenet-pytorch's "pnet", "rnet" or "onet": `.conv1.weight` and so on, on the CPU.
+
+    From the package's files, because to import it takes seconds: it brings torchvision along.
+
+    Raises:
+        ModelError: the package or its file is missing.
+    """
+    package = importlib.util.find_spec("facenet_pytorch")
+    folders = list(package.submodule_search_locations or ()) if package else []
+    file = Path(folders[0]) / "data" / f"{name}.pt" if folders else None
+    if file is None or not file.is_file():
+        raise ModelError(f"facenet-pytorch's {name}.pt is not installed; install facenet-pytorch again")
+    layers: dict[str, SimpleNamespace] = {}
+    for key, value in torch.load(file, map_location="cpu", weights_only=True).items():
+        layer, parameter = key.split(".")
+        setattr(layers.setdefault(layer, SimpleNamespace()), parameter, value)
+    return SimpleNamespace(**layers)
 
 
 def _array(tensor: Any) -> Array:
