@@ -54,7 +54,7 @@ def video(pipeline: fastface.Pipeline, path: str, source: int) -> LabelledFaces:
     with LibavDecoder(path, every=every) as decoder:
         for batch in decoder:
             found = pipeline.executor.detect(batch)
-            good = np.flatnonzero((found.score >= 0.9) & (resolution(found.box, found.sharpness) >= MIN_RESOLUTION))
+            good = np.flatnonzero((found.score >= 0.9) & (resolution(found) >= MIN_RESOLUTION))
             for i in good:
                 number = int(batch.index[found.row[i]])
                 here = np.flatnonzero(timeline.faces.frame == number)

@@ -255,7 +255,7 @@ PYBIND11_MODULE(_core, m) {
       py::arg("velocity").noconvert(), py::arg("appearance").noconvert(), py::arg("conflicts").noconvert(),
       py::arg("overlaps").noconvert(), "Goes on where `state`, `conflicts` and `overlaps` were taken.");
 
-  bind_sampler(m);
+  bind_faces(m);
   bind_matcher(m);
 
   m.def(

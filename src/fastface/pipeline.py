@@ -18,7 +18,7 @@ from fastface.checkpoint import Checkpoint, Checkpoints, fingerprint_of
 from fastface.decode import Ahead
 from fastface.decode.device import Unsupported
 from fastface.decode.probe import DecodeStats
-from fastface.embed.quality import face_quality, legibility
+from fastface.embed.quality import face_quality
 from fastface.embed.sampler import BestFaces, Samples, TrackEmbedder
 from fastface.errors import GalleryError, InputValidationError, VideoProcessingError
 from fastface.executor import Executor, Seen, choose_executor
@@ -539,7 +539,7 @@ class _Run:
 
     def _sample(self, seen: Seen, track: NDArray[np.int64]) -> None:
         found = seen.found
-        quality, legible = face_quality(found, seen.width, seen.height), legibility(found)
+        quality, legible = face_quality(found, seen.width, seen.height)
         if self.settings.embed == "every":
             place = seen.crop(np.arange(len(found)))
             self.embedder.add(Samples(track, quality.astype(np.float64), legible.astype(np.float64), place))

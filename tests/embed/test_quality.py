@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastface.embed.quality import face_quality, frontality, legibility
+from fastface.embed.quality import face_quality, frontality, legibility, resolution
 from fastface.types import Detections
 
 FRONTAL = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]], np.float32)
@@ -26,10 +26,15 @@ def faces(n: int = 1) -> Detections:
 
 
 def quality(found: Detections) -> np.ndarray:
-    out = face_quality(found, 640, 480)
+    out, legible = face_quality(found, 640, 480)
+    np.testing.assert_array_equal(legible, legibility(resolution(found)))
     assert out.dtype == np.float32
     assert ((out > 0) & (out <= 1)).all()
     return out
+
+
+def looking(landmarks: np.ndarray) -> Detections:
+    return replace(faces(len(landmarks)), landmarks=landmarks)
 
 
 def falls(found: Detections) -> bool:
@@ -69,21 +74,21 @@ def test_a_box_outside_the_picture_is_worth_next_to_nothing() -> None:
 def test_frontality_does_not_depend_on_place_size_or_tilt(angle: float, size: float) -> None:
     c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     turned = (size * FRONTAL @ np.array([[c, s], [-s, c]]) + [300, -20]).astype(np.float32)
-    assert frontality(turned[None])[0] == pytest.approx(1, abs=1e-3)
+    assert frontality(looking(turned[None]))[0] == pytest.approx(1, abs=1e-3)
 
 
 def test_frontality_falls_as_the_nose_moves_to_an_eye() -> None:
     points = np.tile(FRONTAL, (6, 1, 1))
     points[:, 2, 0] = [50, 55, 60, 65, 70, 90]
-    got = frontality(points)
+    got = frontality(looking(points))
     np.testing.assert_allclose(got, [1, 0.75, 0.5, 0.25, 0, 0], atol=1e-5)
     points[:, 2, 0] = 100 - points[:, 2, 0]
-    np.testing.assert_allclose(frontality(points), got, atol=1e-5)
+    np.testing.assert_allclose(frontality(looking(points)), got, atol=1e-5)
     assert falls(replace(faces(5), landmarks=points[:5] + 200))
 
 
 def test_eyes_in_one_place_do_not_divide_by_zero() -> None:
-    assert np.isfinite(frontality(np.zeros((1, 5, 2), np.float32))).all()
+    assert np.isfinite(frontality(looking(np.zeros((1, 5, 2), np.float32)))).all()
 
 
 def test_legibility_is_of_size_and_sharpness_alone() -> None:
@@ -91,14 +96,14 @@ def test_legibility_is_of_size_and_sharpness_alone() -> None:
     box, points = base.box.copy(), base.landmarks.copy()
     box[1] -= 250  # half out of the picture
     points[1, 2] += 20  # turned away
-    same = legibility(replace(base, box=box, landmarks=points, score=np.array([1, 0.7], np.float32)))
+    same = legibility(resolution(replace(base, box=box, landmarks=points, score=np.array([1, 0.7], np.float32))))
     assert same[0] == same[1]
     small, blurred = base.box.copy(), np.array([0.05, 0.005], np.float32)
     small[1, 2:] -= 50
     for worse in (replace(base, box=small), replace(base, sharpness=blurred)):
-        good, bad = legibility(worse)
+        good, bad = legibility(resolution(worse))
         assert 0 < bad < good <= 1
 
 
 def test_nobody() -> None:
-    assert face_quality(Detections.empty(), 640, 480).shape == (0,)
+    assert [a.shape for a in face_quality(Detections.empty(), 640, 480)] == [(0,), (0,)]

@@ -123,6 +123,15 @@ def decoder_caps(device_id: int, codec: str, bit_depth: int) -> dict[str, int]:
     }
 
 
+@functools.cache
+def _driver() -> Any:
+    """The driver's library, called without giving the interpreter's lock away: to queue a copy takes microseconds, to
+    get the lock back from busy threads may take milliseconds."""
+    library = ctypes.PyDLL("libcuda.so.1")
+    library.cuMemcpyDtoDAsync_v2.argtypes = (ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_void_p)
+    return library
+
+
 class _CudaEvent:
     def __init__(self, cupy: Any) -> None:
         self._runtime = cupy.cuda.runtime
@@ -154,8 +163,7 @@ class _CudaSession:
         )
         self._packet = library.PacketData()
         self._end = library.PacketData()
-        self._copy = cupy.cuda.runtime.memcpyAsync
-        self._kind = cupy.cuda.runtime.memcpyDeviceToDevice
+        self._copy = _driver().cuMemcpyDtoDAsync_v2
         self._bytes = form.frame_bytes
 
     def decode(self, coded: Coded | None, tag: int) -> list[tuple[int, Any]]:
@@ -180,13 +188,11 @@ class _CudaSession:
 
     def copy(self, surface: Any, block: Any, slot: int) -> None:
         # Surfaces are NV12 or P016 without padding, which is how the ring is laid out.
-        self._copy(
-            block.data.ptr + slot * self._bytes,
-            int(surface.GetPtrToPlane(0)),
-            self._bytes,
-            self._kind,
-            self._stream.ptr,
+        status = self._copy(
+            block.data.ptr + slot * self._bytes, int(surface.GetPtrToPlane(0)), self._bytes, self._stream.ptr
         )
+        if status:
+            raise GPUError(f"a frame could not be copied within the GPU (cuMemcpyDtoDAsync gave {status})")
 
     def wait(self, event: DeviceEvent) -> None:
         event.wait(self._stream.ptr)

@@ -22,9 +22,7 @@ def crop_rects(boxes: NDArray[np.float32], width: int, height: int) -> NDArray[n
     Returns:
         [M, 4] int32, x1, y1, x2, y2, half open.
     """
-    boxes = boxes.astype(np.float64)
-    grow = (boxes[:, 2:] - boxes[:, :2]) * (MARGIN / 2)
-    limit = np.array([width, height])
-    low = np.clip(np.trunc(boxes[:, :2] - grow), 0, limit - 1)
-    high = np.clip(np.trunc(boxes[:, 2:] + grow), low + 1, limit)
-    return np.ascontiguousarray(np.concatenate([low, high], axis=1).astype(np.int32))
+    from fastface import _core
+
+    rects: NDArray[np.int32] = _core.crop_rects(np.ascontiguousarray(boxes), width, height, MARGIN)
+    return rects

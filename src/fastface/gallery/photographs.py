@@ -147,7 +147,7 @@ def _the_one(found: Any, clear: NDArray[np.int64], name: str) -> NDArray[np.int6
     if len(order) > 1 and sides[order[0]].prod() < DOMINANT * sides[order[1]].prod():
         raise Unclear("several faces", f"{name!r} shows {len(clear)} faces, must show one")
     best: NDArray[np.int64] = clear[order[:1]]
-    side, detail = float(np.sqrt(sides[order[0]].prod())), float(resolution(found.box[best], found.sharpness[best])[0])
+    side, detail = float(np.sqrt(sides[order[0]].prod())), float(resolution(found)[best[0]])
     if side < MIN_RESOLUTION:
         raise Unclear(
             "too small", f"the face in {name!r} is {side:.1f} pixels large, must be {MIN_RESOLUTION:.0f} at least"

@@ -6,7 +6,6 @@ halves again. So the detector would rather see one too many.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,9 +31,15 @@ class ShotDetector:
     """Finds hard cuts from small thumbnails of consecutive frames."""
 
     def __init__(self) -> None:
-        self._last: NDArray[np.float32] | None = None
-        self._was_cut = False
-        self._changes: deque[float] = deque(maxlen=_HISTORY)
+        from fastface import _core
+
+        self._core = _core.ShotDetector(
+            min_change=MIN_CHANGE,
+            usual_ratio=USUAL_RATIO,
+            last_ratio=LAST_RATIO,
+            sure_change=SURE_CHANGE,
+            history=_HISTORY,
+        )
 
     def update(self, signatures: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Which frames begin a shot.
@@ -46,46 +51,14 @@ class ShotDetector:
         Returns:
             [N] uint8, 1 where a shot begins; the very first frame counts as one.
         """
-        cuts = np.zeros(len(signatures), np.uint8)
-        if not len(signatures):
-            return cuts
-        pictures = signatures.astype(np.float32) / 255
-        first = self._last is None
-        before = pictures[:1] if self._last is None else self._last[None]
-        steps = np.abs(pictures - np.concatenate([before, pictures[:-1]])).mean(1).tolist()
-        for i, change in enumerate(steps):
-            if i == 0 and first:
-                cuts[i] = 1
-            else:
-                last = self._changes[-1] if self._changes else 0.0
-                # A cut right after a cut (a shot of one frame) is as large as that one.
-                ratio = 0.5 if self._was_cut else LAST_RATIO
-                alone = change >= max(MIN_CHANGE, USUAL_RATIO * _median(self._changes), ratio * last)
-                cuts[i] = change >= SURE_CHANGE or alone
-                self._changes.append(change)
-            self._was_cut = bool(cuts[i])
-        self._last = pictures[-1]
+        cuts: NDArray[np.uint8] = self._core.update(signatures)
         return cuts
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """What is known between two calls: last [S] float32 (S = 0 before the first), was_cut [1], changes [<= 8]."""
-        return {
-            "last": np.zeros(0, np.float32) if self._last is None else self._last,
-            "was_cut": np.array([self._was_cut], np.uint8),
-            "changes": np.array(self._changes, np.float64),
-        }
+        """What is known between two calls: last [S] uint8 (S = 0 before the first), was_cut [1], changes [<= 8]."""
+        last, was_cut, changes = self._core.state()
+        return {"last": last, "was_cut": np.array([was_cut], np.uint8), "changes": changes}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on where :meth:`state` was taken."""
-        self._last = state["last"] if len(state["last"]) else None
-        self._was_cut = bool(state["was_cut"][0])
-        self._changes = deque(state["changes"].tolist(), maxlen=_HISTORY)
-
-
-def _median(values: deque[float]) -> float:
-    """The median of a few numbers; 0 of none. NumPy's takes twenty times as long for eight."""
-    if not values:
-        return 0.0
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+        self._core.restore(state["last"], bool(state["was_cut"][0]), state["changes"])

@@ -1,10 +1,13 @@
-// The choice of faces.
+// What is known of faces from batch to batch: shots, quality, the choice of those that are embedded.
+#include <deque>
 #include <map>
 #include <utility>
 #include <vector>
 
 #include "bindings.h"
+#include "core/quality.h"
 #include "core/sampler.h"
+#include "core/shots.h"
 
 namespace fastface {
 namespace {
@@ -29,7 +32,82 @@ py::tuple columns(const Rows& rows) {
 
 }  // namespace
 
-void bind_sampler(py::module_& m) {
+void bind_faces(py::module_& m) {
+  m.def(
+      "face_quality",
+      [](const Array<float>& box, const Array<float>& score, const Array<float>& landmarks,
+         const Array<float>& sharpness, float width, float height, float full_size, float measured_at, float sharp,
+         float half_sharp) {
+        expect(score, "score", {-1});
+        const py::ssize_t n = score.shape(0);
+        expect(box, "box", {n, 4});
+        expect(landmarks, "landmarks", {n, 5, 2});
+        expect(sharpness, "sharpness", {n});
+        Array<float> frontality(n), resolution(n), quality(n);
+        face_quality(box.data(), score.data(), landmarks.data(), sharpness.data(), n, width, height,
+                     {full_size, measured_at, sharp, half_sharp}, frontality.mutable_data(), resolution.mutable_data(),
+                     quality.mutable_data());
+        return py::make_tuple(frontality, resolution, quality);
+      },
+      py::arg("box").noconvert(), py::arg("score").noconvert(), py::arg("landmarks").noconvert(),
+      py::arg("sharpness").noconvert(), py::arg("width"), py::arg("height"), py::kw_only(), py::arg("full_size"),
+      py::arg("measured_at"), py::arg("sharp"), py::arg("half_sharp"),
+      "box [n, 4], score [n], landmarks [n, 5, 2] and sharpness [n] float32 of faces in a picture of width x height\n"
+      "-> frontality [n] in [0, 1], resolution [n] in pixels, quality [n] in (0, 1], float32.");
+
+  m.def(
+      "crop_rects",
+      [](const Array<float>& box, int width, int height, double margin) {
+        expect(box, "box", {-1, 4});
+        Array<int32_t> rect({box.shape(0), py::ssize_t{4}});
+        crop_rects(box.data(), box.shape(0), positive(width, "width"), positive(height, "height"), margin,
+                   rect.mutable_data());
+        return rect;
+      },
+      py::arg("box").noconvert(), py::arg("width"), py::arg("height"), py::arg("margin"),
+      "box [n, 4] float32 xyxy -> [n, 4] int32, half open: with `margin` of their sides more, cut to the picture, at\n"
+      "least one pixel.");
+
+  py::class_<ShotDetector>(m, "ShotDetector", "Finds hard cuts from small thumbnails of consecutive frames.")
+      .def(py::init([](double min_change, double usual_ratio, double last_ratio, double sure_change, int history) {
+             return ShotDetector({min_change, usual_ratio, last_ratio, sure_change, positive(history, "history")});
+           }),
+           py::kw_only(), py::arg("min_change"), py::arg("usual_ratio"), py::arg("last_ratio"), py::arg("sure_change"),
+           py::arg("history"))
+      .def(
+          "update",
+          [](ShotDetector& self, const Array<uint8_t>& thumbnails) {
+            expect(thumbnails, "thumbnails", {-1, -1});
+            const auto known = static_cast<py::ssize_t>(self.last().size());
+            if (known) expect(thumbnails, "thumbnails", {-1, known});
+            Array<uint8_t> cut(thumbnails.shape(0));
+            uint8_t* out = cut.mutable_data();
+            {
+              py::gil_scoped_release release;
+              self.update(thumbnails.data(), thumbnails.shape(0), thumbnails.shape(1), out);
+            }
+            return cut;
+          },
+          py::arg("thumbnails").noconvert(),
+          "[n, size] uint8 that follow those of the last call -> [n] uint8: 1 where a shot begins; the first frame does.")
+      .def(
+          "state",
+          [](const ShotDetector& self) {
+            return py::make_tuple(to_array(self.last()), self.was_cut(),
+                                  to_array(std::vector<double>(self.changes().begin(), self.changes().end())));
+          },
+          "last [size] uint8 (size 0 before the first), was_cut, changes [<= history] float64.")
+      .def(
+          "restore",
+          [](ShotDetector& self, const Array<uint8_t>& last, bool was_cut, const Array<double>& changes) {
+            expect(last, "last", {-1});
+            expect(changes, "changes", {-1});
+            self.restore({last.data(), last.data() + last.size()}, was_cut,
+                         {changes.data(), changes.data() + changes.size()});
+          },
+          py::arg("last").noconvert(), py::arg("was_cut"), py::arg("changes").noconvert(),
+          "Goes on where `state` was taken.");
+
   py::class_<Sampler>(m, "Sampler", "Chooses which faces of a track are worth embedding, while the track grows.")
       .def(py::init([](int k, double spacing) { return Sampler(positive(k, "k"), spacing); }), py::arg("k"),
            py::arg("spacing"), "At most k faces of a track, `spacing` seconds apart.")
