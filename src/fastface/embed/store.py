@@ -29,7 +29,7 @@ class Places:
         """The size that the array must have before `count` can be taken; 0 if it is large enough."""
         if count <= self.size - self.used:
             return 0
-        return max(self._first, 2 * self.size, self.used + count)
+        return max(self._first, self.size * 3 // 2, self.used + count)
 
     def grow(self, size: int) -> None:
         """The array has this many places now."""

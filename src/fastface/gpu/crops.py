@@ -37,6 +37,8 @@ class DeviceCrops:
             with torch.cuda.stream(self._stream):
                 self.pixels = torch.empty((size, *SHAPE), dtype=torch.uint8, device=old.device)
                 self.pixels[: len(old)] = old
+            del old
+            torch.cuda.empty_cache()  # torch would keep the smaller one, which nobody asks for again
             self._places.grow(size)
         return self._places.take(count)
 

@@ -65,6 +65,7 @@ class CudaEmbedder:
             # Decoding threads go on meanwhile, so only this thread's calls count.
             with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
                 out = self.forward(static)
+            torch.cuda.empty_cache()  # what the trial runs used
             self._graphs[size] = (graph, static, out)
         return self._graphs[size]
 

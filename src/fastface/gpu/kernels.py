@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from fastface.errors import GPUError
 
@@ -57,21 +56,14 @@ def kernel(file: str, function: str, *, output: str = "float32", depth: int = 8,
     return _module(file, output, depth, device).get_function(function)
 
 
-class _StreamAddress:
-    """An address in the form of the CUDA stream protocol."""
-
-    def __init__(self, address: int) -> None:
-        self._address = address
-
-    def __cuda_stream__(self) -> tuple[int, int]:
-        return 0, self._address
-
-
-@functools.lru_cache(maxsize=64)
-def _stream(address: int, device: int) -> Any:
-    import cupy
-
-    return cupy.cuda.Stream.from_external(_StreamAddress(address))
+@functools.cache
+def _driver() -> Any:
+    """The driver's library, called without giving the interpreter's lock away: a launch takes microseconds, to get the
+    lock back from busy threads may take milliseconds."""
+    library = ctypes.PyDLL("libcuda.so.1")
+    unsigned, pointer = ctypes.c_uint, ctypes.c_void_p
+    library.cuLaunchKernel.argtypes = (pointer, *(unsigned,) * 7, pointer, pointer, pointer)
+    return library
 
 
 FRAMES = object()
@@ -86,15 +78,13 @@ class Program:
     """
 
     def __init__(self) -> None:
-        self._steps: list[tuple[Any, tuple[int, ...], tuple[int], list[Any], int, int] | Callable[[], None]] = []
+        self._steps: list[_Launch | Callable[[], None]] = []
 
     def add(self, function: Any, grid: tuple[int, ...], block: int, *args: Any, shared_memory: int = 0) -> None:
         """Add a launch."""
         if shared_memory > 48 << 10 and function.max_dynamic_shared_size_bytes < shared_memory:
             function.max_dynamic_shared_size_bytes = shared_memory
-        frames = next((i for i, a in enumerate(args) if a is FRAMES), -1)
-        packed = [None if a is FRAMES else _pack(a) for a in args]
-        self._steps.append((function, grid, (block,), packed, shared_memory, frames))
+        self._steps.append(_Launch(function, (*grid, 1, 1)[:3], block, args, shared_memory))
 
     def call(self, work: Callable[[], None]) -> None:
         """Add work that queues something on torch's current stream."""
@@ -105,27 +95,44 @@ class Program:
 
         Args:
             stream: address of a CUDA stream (torch's `stream.cuda_stream`).
-            device: number of the GPU.
+            device: number of the GPU, which must be torch's current one.
             frames: tensor whose address takes the place of FRAMES.
 
         Raises:
             GPUError: a launch was refused.
         """
-        from cupy_backends.cuda.api.driver import CUDADriverError
+        import torch
 
-        address = np.uint64(frames.data_ptr())
-        try:
-            with _stream(stream, device):
-                for step in self._steps:
-                    if not isinstance(step, tuple):
-                        step()
-                        continue
-                    function, grid, block, args, shared_memory, place = step
-                    if place >= 0:
-                        args[place] = address
-                    function(grid, block, tuple(args), shared_mem=shared_memory)
-        except CUDADriverError as error:
-            raise GPUError(f"a kernel could not be launched: {error}") from error
+        address = frames.data_ptr()
+        with torch.cuda.device(device):
+            for step in self._steps:
+                if isinstance(step, _Launch):
+                    step(stream, address)
+                else:
+                    step()
+
+
+class _Launch:
+    """One launch, as the driver takes it: addresses of the arguments, which stay where they are."""
+
+    def __init__(
+        self, function: Any, grid: tuple[int, ...], block: int, args: Sequence[Any], shared_memory: int
+    ) -> None:
+        self._function = function  # keeps its module
+        self._frames = [ctypes.c_uint64() for a in args if a is FRAMES]
+        frames = iter(self._frames)
+        self._args = [next(frames) if a is FRAMES else _pack(a) for a in args]
+        pointers = (ctypes.c_void_p * len(args))(*(ctypes.addressof(a) for a in self._args))
+        self._tensors = [a for a in args if hasattr(a, "data_ptr")]
+        self._head = (function.kernel.ptr, *map(int, grid), int(block), 1, 1, int(shared_memory))
+        self._pointers = pointers
+
+    def __call__(self, stream: int, frames: int) -> None:
+        for place in self._frames:
+            place.value = frames
+        status = _driver().cuLaunchKernel(*self._head, stream, self._pointers, None)
+        if status:
+            raise GPUError(f"a kernel could not be launched (cuLaunchKernel gave {status})")
 
 
 def launch(
@@ -148,10 +155,8 @@ class _Nothing:
 
 
 def _pack(value: Any) -> Any:
-    if isinstance(value, bool):
-        return np.int32(value)
     if isinstance(value, int):
-        return np.int32(value)
+        return ctypes.c_int32(value)
     if isinstance(value, float):
-        return np.float32(value)
-    return np.uint64(0 if value is None else value.data_ptr())
+        return ctypes.c_float(value)
+    return ctypes.c_uint64(0 if value is None else value.data_ptr())

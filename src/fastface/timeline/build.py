@@ -66,8 +66,8 @@ def build_timeline(
                 gallery_id=person.gallery_id,
             )
         )
-    track = np.array([number[t] for t in faces.track.tolist()], np.int64)
-    identity = np.array([identity_of.get(t, -1) for t in track.tolist()], np.int64)
+    track = np.searchsorted(ids, faces.track)
+    identity = np.array([identity_of.get(i, -1) for i in range(len(ids))], np.int64)[track]
     video = {
         "path": info.path,
         "width": info.width,
@@ -79,7 +79,7 @@ def build_timeline(
         "average_rate": info.average_rate,
     }
     if embeddings is not None:
-        mine = np.array([number[t] for t in embeddings.track.tolist()], np.int64)
+        mine = np.searchsorted(ids, embeddings.track)
         embeddings = replace(embeddings, track=mine)[np.argsort(mine)]
     return Timeline(video, run, tuple(identities), tracks, replace(faces, track=track, identity=identity), embeddings)
 
