@@ -130,6 +130,9 @@ class Executor(Protocol):
     def release(self, batch: Any) -> None:
         """The batch is done with; its memory may be used again."""
 
+    def close(self) -> None:
+        """Release what is kept from one video to the next."""
+
 
 @dataclass(frozen=True)
 class _Here:
@@ -267,6 +270,9 @@ class CpuExecutor:
 
     def release(self, batch: FrameBatch) -> None:
         """Nothing to do: the memory is the batch's own."""
+
+    def close(self) -> None:
+        """Nothing to do."""
 
 
 def threads() -> int:

@@ -118,7 +118,9 @@ class Pipeline:
         self.close()
 
     def close(self) -> None:
-        """Release the models; the pipeline cannot be used afterwards."""
+        """Release models and decoders; the pipeline cannot be used afterwards."""
+        if self._executor is not None:
+            self._executor.close()
         self._executor = None
 
     @property

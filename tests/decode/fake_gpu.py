@@ -50,6 +50,9 @@ class FakeSession:
         self.lent: list[np.ndarray] = []
         backend.opened += 1
 
+    def adopt(self) -> None:
+        self.stream = threading.get_ident()
+
     def decode(self, coded: Any, tag: int) -> list[tuple[int, Any]]:
         assert threading.get_ident() == self.stream, "a session belongs to one thread"
         for surface in self.lent:  # what was lent before is overwritten, as the real one does
@@ -113,6 +116,7 @@ class FakeGpu:
         self.message = "it broke"
         self.delay = 0.0
         self.room: int | None = None
+        self.most_sessions: int | None = None
         self.blocks = 0
 
     @classmethod
@@ -139,6 +143,8 @@ class FakeGpu:
         return FakeEvent()
 
     def session(self) -> FakeSession:
+        if self.most_sessions is not None and self.opened >= self.most_sessions:
+            raise RuntimeError("out of memory")
         return FakeSession(self)
 
     def synchronize(self) -> None:

@@ -13,6 +13,7 @@ from decode_clips import CLIPS, loop, make
 from fake_gpu import FakeGpu, packed
 
 from fastface.decode import LibavDecoder
+from fastface.decode.cuda import SessionPool
 from fastface.decode.device import NO_PTS, DeviceFrameBatch, InOrder, Unsupported, stream_address
 from fastface.decode.nvdec import NvdecDecoder
 from fastface.errors import GPUError, GPUMemoryError, InputValidationError
@@ -133,6 +134,46 @@ class TestScheduling:
         assert len(order) == 0
         assert decoder.stats.times == sorted(decoder.stats.times)
         assert len(decoder.stats.times) == 600
+
+    def test_sessions_are_used_again_for_the_same_kind(self, clip: Any, tmp_path: Path) -> None:
+        loop(clip("h264_no_b"), tmp_path / "long.mp4", 240)
+        pool, maker = SessionPool(), FakeGpu.maker()
+
+        def run(path: Path) -> list[np.ndarray]:
+            with NvdecDecoder(path, sessions=3, batch_size=8, min_frames=25, pool=pool, _backend=maker) as decoder:
+                out = []
+                for batch in decoder:
+                    out += [frame.copy() for frame in batch.pixels]
+                    batch.release(0)
+                return out
+
+        first, again = run(tmp_path / "long.mp4"), run(tmp_path / "long.mp4")
+        np.testing.assert_array_equal(first, again)
+        assert [gpu.opened for gpu in maker.made] == [3, 0]
+        assert sum(gpu.closed for gpu in maker.made) == 0
+        run(clip("hevc_idr"))  # another kind: what was kept goes
+        assert maker.made[0].closed == 3
+        pool.close()
+        assert sum(gpu.opened for gpu in maker.made) == sum(gpu.closed for gpu in maker.made)
+        with NvdecDecoder(clip("hevc_idr"), sessions=1, pool=pool, _backend=maker) as decoder:
+            next(iter(decoder)).release(0)  # and stopped in the middle
+        assert maker.made[-1].opened == maker.made[-1].closed == 1
+
+    @pytest.mark.parametrize("most", [1, 2])
+    def test_with_fewer_sessions_than_wanted(self, clip: Any, tmp_path: Path, most: int) -> None:
+        loop(clip("h264_no_b"), tmp_path / "long.mp4", 480)
+        maker = FakeGpu.maker(most_sessions=most, delay=0.001)
+        with NvdecDecoder(
+            tmp_path / "long.mp4", sessions=4, batch_size=8, min_frames=25, _backend=maker
+        ) as decoder:  # fmt: skip
+            index = []
+            for batch in decoder:
+                index += batch.index.tolist()
+                batch.release(0)
+            assert index == list(range(480))
+            assert decoder.stats.warnings == ["fewer NVDEC sessions than wanted could be opened (out of memory)"]
+        with pytest.raises(GPUError, match="an NVDEC session cannot be opened: out of memory"):
+            NvdecDecoder(tmp_path / "long.mp4", sessions=4, _backend=FakeGpu.maker(most_sessions=0))
 
     def test_held_back_only_what_is_due_comes(self, clip: Any, tmp_path: Path) -> None:
         loop(clip("h264_no_b"), tmp_path / "long.mp4", 600)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
+from collections.abc import Hashable
 from typing import Any, Protocol
 
 from fastface.decode.device import DeviceEvent, Unsupported
@@ -20,7 +22,10 @@ _HIGH = -5
 
 
 class Session(Protocol):
-    """One decoder with its stream; used by one thread."""
+    """One decoder with its stream; used by one thread at a time."""
+
+    def adopt(self) -> None:
+        """The calling thread uses it from here on."""
 
     def decode(self, coded: Coded | None, tag: int) -> list[tuple[int, Any]]:
         """Tag and surface of the frames that come out, in the order shown; None as packet flushes."""
@@ -58,6 +63,41 @@ class Backend(Protocol):
         """Let the host wait for the whole device."""
 
     def close(self) -> None: ...
+
+
+class SessionPool:
+    """Sessions that are through with a video, for the next one of the same kind: to make one and to end one takes tens
+    of milliseconds each.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: dict[Hashable, list[Session]] = {}
+        self._closed = False
+
+    def take(self, kind: Hashable) -> Session | None:
+        """A session that decoded a stream of this kind; None if there is none."""
+        with self._lock:
+            idle = self._idle.get(kind)
+            return idle.pop() if idle else None
+
+    def give(self, kind: Hashable, session: Session) -> None:
+        """A session that was flushed. Sessions of another kind go: what is kept is of one video."""
+        with self._lock:
+            gone = [s for other, idle in self._idle.items() if other != kind for s in idle]
+            self._idle = {kind: self._idle.get(kind, [])}
+            (gone if self._closed else self._idle[kind]).append(session)
+        for one in gone:
+            one.close()
+
+    def close(self) -> None:
+        """Release all of them, and whatever is given back later."""
+        with self._lock:
+            self._closed = True
+            gone = [s for idle in self._idle.values() for s in idle]
+            self._idle = {}
+        for one in gone:
+            one.close()
 
 
 class _DecodeCaps(ctypes.Structure):
@@ -151,7 +191,7 @@ class _CudaSession:
     def __init__(self, cupy: Any, library: Any, device_id: int, form: Format) -> None:
         self._cupy, self._library, self._form = cupy, library, form
         self._device = cupy.cuda.Device(device_id)
-        self._device.use()  # of this thread; a session never leaves it
+        self.adopt()
         # A frame's few copies must not queue behind the consumer's large kernels: NVDEC would stand still meanwhile.
         self._stream = cupy.cuda.Stream(non_blocking=True, priority=_HIGH)
         self._decoder = library.CreateDecoder(
@@ -165,6 +205,9 @@ class _CudaSession:
         self._end = library.PacketData()
         self._copy = _driver().cuMemcpyDtoDAsync_v2
         self._bytes = form.frame_bytes
+
+    def adopt(self) -> None:
+        self._device.use()
 
     def decode(self, coded: Coded | None, tag: int) -> list[tuple[int, Any]]:
         if coded is None:

@@ -59,10 +59,21 @@ class Format:
 
 @dataclass(frozen=True)
 class Stream:
+    """What a session is to decode.
+
+    Attributes:
+        info: of the video.
+        form: of its frames.
+        time_base: seconds of one unit of its time stamps.
+        origin: time stamp of the first frame shown.
+        parameters: the parameter sets that the container has.
+    """
+
     info: VideoInfo
     form: Format
     time_base: Fraction
     origin: int | None
+    parameters: bytes
 
 
 def examine(file: VideoFile) -> Stream:
@@ -87,7 +98,7 @@ def examine(file: VideoFile) -> Stream:
     form = Format(name, _DEPTHS[info.pixel_format], first.width, first.height, coded_width, coded_height)
     if (coded_width, coded_height) != (first.width, first.height) and _cropped_at_origin(file, name):
         raise Unsupported("the picture is cropped on the left or at the top, which PyNvVideoCodec ignores")
-    return Stream(info, form, file.stream.time_base, first.pts)
+    return Stream(info, form, file.stream.time_base, first.pts, bytes(context.extradata or b""))
 
 
 def _cropped_at_origin(file: VideoFile, codec: str) -> bool:

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from fastface.decode.cuda import Backend, CudaBackend, Session
+from fastface.decode.cuda import Backend, CudaBackend, Session, SessionPool
 from fastface.decode.device import NO_PTS, DeviceFrameBatch, Unsupported
 from fastface.decode.format import examine
 from fastface.decode.packets import PacketQueue, Work
@@ -72,6 +72,7 @@ class NvdecDecoder:
         hold: batches that the consumer may hold while it asks for the next one.
         memory: bytes that the ring may take; None chooses by segments in flight, at most a quarter of what is free.
         min_frames: packets that a segment has at least.
+        pool: where sessions come from and go to; None: they are made and released here.
 
     Attributes:
         info: as LibavDecoder gives it.
@@ -103,6 +104,7 @@ class NvdecDecoder:
         hold: int = HOLD,
         memory: int | None = None,
         min_frames: int = MIN_FRAMES,
+        pool: SessionPool | None = None,
         _backend: Any = None,
     ) -> None:
         for label, value in (("every", every), ("batch_size", batch_size), ("sessions", sessions), ("hold", hold)):
@@ -118,6 +120,10 @@ class NvdecDecoder:
             self._form, self._time_base, self._origin = stream.form, stream.time_base, stream.origin
             self._backend: Backend = (_backend or CudaBackend)(device_id, self._form)
             self.sessions = sessions or min(MAX_SESSIONS, self._backend.engines + 1)
+            # A session goes on with the parameter sets that it knows, so they are a part of its kind.
+            self._pool = pool or SessionPool()
+            self._owns_pool = pool is None
+            self._kind = (device_id, self._form, stream.parameters)
             self._ring = Ring(
                 self._threads,
                 self._backend,
@@ -135,7 +141,7 @@ class NvdecDecoder:
         except BaseException:
             self._file.close()
             raise
-        self._packets = PacketQueue(self._threads)
+        self._packets = PacketQueue(self._threads, self.sessions)
         self._parts = Parts(self._threads, ordered=ordered)
         self._account = Account(self.stats)
         self._iterated = False
@@ -180,21 +186,37 @@ class NvdecDecoder:
 
     def _session(self) -> None:
         session: Session | None = None
-        tag = 0
+        tag, flushed = 0, False
         try:
             while (work := self._packets.next_work()) is not None:
-                if session is None:
-                    session = self._open_session()
+                if session is None and (session := self._open_session(work)) is None:
+                    return
                 tag = self._decode(session, work, tag)
+            flushed = True
         finally:
-            if session is not None:
+            if session is not None and flushed:
+                self._pool.give(self._kind, session)
+            elif session is not None:
                 session.close()
 
-    def _open_session(self) -> Session:
+    def _open_session(self, work: Work) -> Session | None:
+        """A session; None if there can be no more, and others take the work.
+
+        Raises:
+            GPUError: there are no others.
+        """
+        if (session := self._pool.take(self._kind)) is not None:
+            session.adopt()
+            return session
         try:
             return self._backend.session()
         except Exception as error:
-            raise GPUError(f"an NVDEC session cannot be opened: {_first_line(error)}") from error
+            why = _first_line(error)
+            if not self._packets.give_back(work):
+                raise GPUError(f"an NVDEC session cannot be opened: {why}") from error
+            with self._threads.lock:
+                self.stats.warn(f"fewer NVDEC sessions than wanted could be opened ({why})")
+            return None
 
     def _decode(self, session: Session, work: Work, tag: int) -> int:
         """Decode one segment and hand its parts over; gives the last tag used."""
@@ -355,6 +377,8 @@ class NvdecDecoder:
         self._parts.clear()
         self._packets.clear()
         self._ring.close()
+        if self._owns_pool:
+            self._pool.close()
         self._backend.close()
 
     def __enter__(self) -> NvdecDecoder:

@@ -40,13 +40,18 @@ class PacketQueue:
     one, when none is left for others to take; and the demuxing thread waits for room only while packets are queued,
     which then the sessions have to take.
 
+    Args:
+        threads: whose lock guards it.
+        sessions: how many take segments.
+
     Attributes:
         ended: whether all of the file is demuxed.
         segments: how many there were, once it has ended.
     """
 
-    def __init__(self, threads: Threads) -> None:
+    def __init__(self, threads: Threads, sessions: int) -> None:
         self._threads = threads
+        self._sessions = sessions  # that still ask for work
         self._begun = threads.condition()  # sessions wait for a segment
         self._added = threads.condition()  # the session with the segment begun last waits for packets
         self._space = threads.condition()  # the demuxing thread waits for room
@@ -94,8 +99,19 @@ class PacketQueue:
                 if self._todo:
                     return self._todo.popleft()
                 if self.ended:
+                    self._sessions -= 1
                     return None
                 self._begun.wait()
+
+    def give_back(self, work: Work) -> bool:
+        """A session cannot do what it took, nor anything else; False if there is no other that could."""
+        with self._threads.lock:
+            if self._sessions == 1:
+                return False
+            self._sessions -= 1
+            self._todo.appendleft(work)
+            self._begun.notify_all()
+            return True
 
     def chunks(self, work: Work) -> Iterator[list[Coded]]:
         """A segment's packets, as they come."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
 from fastface.decode import LibavDecoder
+from fastface.decode.cuda import SessionPool
 from fastface.decode.device import DeviceFrameBatch, InOrder
 from fastface.detect.cuda import CudaMTCNN, Pending
 from fastface.embed.crops import CROP_SIZE, crop_rects
@@ -62,6 +63,7 @@ class CudaExecutor:
         self._embedder = CudaEmbedder(spec, self._torch_device, dtype)
         self._detector, self._detecting = self._lanes[0]
         self._embedding = torch.cuda.Stream(self._torch_device)
+        self._sessions = SessionPool()
         self._frames_of: dict[int, DeviceFrames] = {}
         self._blocks: dict[tuple[int, int], DeviceFrames] = {}  # of the decoder's ring, by address and length
 
@@ -72,7 +74,14 @@ class CudaExecutor:
         from fastface.decode.nvdec import NvdecDecoder
 
         return NvdecDecoder(
-            path, device_id=self._index, every=every, batch_size=batch_size, hold=_HOLD, start=start, ordered=False
+            path,
+            device_id=self._index,
+            every=every,
+            batch_size=batch_size,
+            hold=_HOLD,
+            start=start,
+            ordered=False,
+            pool=self._sessions,
         )
 
     def _frames(self, batch: Any) -> DeviceFrames:
@@ -224,6 +233,9 @@ class CudaExecutor:
             crops = self._detector.crop_triangle(device_frames, row, rects, CROP_SIZE)
             vectors = self._embedder.embed(crops, torch.arange(len(crops), device=self._torch_device))
             return vectors.view(*shape, -1)
+
+    def close(self) -> None:
+        self._sessions.close()
 
     def memory(self) -> int:
         free, total = torch.cuda.mem_get_info(self._index)
