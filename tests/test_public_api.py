@@ -20,8 +20,8 @@ def test_the_names() -> None:
     assert fastface.__all__ == [
         "Appearance", "FastFaceError", "Found", "FoundSpan", "GPUError", "GPUMemoryError", "Gallery", "GalleryError",
         "Identity", "InputValidationError", "Limits", "ModelError", "Pipeline", "SearchResult", "Span", "Timeline",
-        "Track", "VideoProcessingError", "__version__", "process", "render", "search", "timeline_picture",
-        "timeline_schema"]  # fmt: skip
+        "Track", "VideoProcessingError", "__version__", "gpu_memory_guard", "process", "render", "search",
+        "timeline_picture", "timeline_schema"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", fastface.__all__)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastface.api import process, timeline_schema
     from fastface.drawing import render, timeline_picture
     from fastface.gallery import Gallery
+    from fastface.memory_guard import gpu_memory_guard
     from fastface.person_search import Found, FoundSpan, SearchResult, search
     from fastface.pipeline import Pipeline
     from fastface.timeline import Appearance, Identity, Span, Timeline, Track
@@ -45,6 +46,7 @@ _LAZY = {
     "Timeline": "fastface.timeline",
     "Track": "fastface.timeline",
     "__version__": "fastface.version",
+    "gpu_memory_guard": "fastface.memory_guard",
     "process": "fastface.api",
     "render": "fastface.drawing",
     "search": "fastface.person_search",
@@ -72,6 +74,7 @@ __all__ = [
     "Track",
     "VideoProcessingError",
     "__version__",
+    "gpu_memory_guard",
     "process",
     "render",
     "search",

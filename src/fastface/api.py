@@ -31,6 +31,7 @@ def process(
     linkage_threshold: float | None = None,
     batch_size: int | None = None,
     precision: Precision = "fp16",
+    cpu_fallback: bool = False,
     strict: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
@@ -47,7 +48,7 @@ def process(
         gallery: known people, the path of a file with them, or a folder that holds a folder of photographs per person.
         min_face_size, thresholds, factor: of MTCNN, named as facenet-pytorch names them.
         embedder, embed, faces_per_track, every, min_track_score, far, similarity_threshold, linkage_threshold,
-            batch_size, precision, strict, limits: see :class:`fastface.Pipeline`.
+            batch_size, precision, cpu_fallback, strict, limits: see :class:`fastface.Pipeline`.
         progress: called with the frames done and the frames there are (None where the container does not say).
         checkpoint, checkpoint_seconds: see :meth:`fastface.Pipeline.process`.
 
@@ -80,6 +81,7 @@ def process(
         "linkage_threshold": linkage_threshold,
         "batch_size": batch_size,
         "precision": precision,
+        "cpu_fallback": cpu_fallback,
         "strict": strict,
         "limits": limits,
     }

@@ -118,7 +118,11 @@ class Checkpoints:
 def fingerprint_of(path: Path, settings: Settings, model: str) -> dict[str, Any]:
     """What must be the same for a run to go on: the video, the settings that change a result, the version."""
     status = path.stat()
-    kept = {k: v for k, v in asdict(settings).items() if k not in ("limits", "strict", "far", "similarity_threshold")}
+    kept = {
+        k: v
+        for k, v in asdict(settings).items()
+        if k not in ("limits", "strict", "cpu_fallback", "far", "similarity_threshold")
+    }
     return {
         "version": __version__,
         "video": {"size": status.st_size, "modified": status.st_mtime_ns},

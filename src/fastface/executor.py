@@ -130,6 +130,9 @@ class Executor(Protocol):
     def release(self, batch: Any) -> None:
         """The batch is done with; its memory may be used again."""
 
+    def shortages(self) -> list[str]:
+        """What the want of memory did to the last run, in sentences."""
+
     def close(self) -> None:
         """Release what is kept from one video to the next."""
 
@@ -270,6 +273,9 @@ class CpuExecutor:
 
     def release(self, batch: FrameBatch) -> None:
         """Nothing to do: the memory is the batch's own."""
+
+    def shortages(self) -> list[str]:
+        return []
 
     def close(self) -> None:
         """Nothing to do."""

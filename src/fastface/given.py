@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastface.decode.color import MATRICES, matrix_of, yuv_coefficients
+from fastface.decode.probe import DecodeStats
 from fastface.errors import InputValidationError
+from fastface.types import VideoInfo
 
 
 def check_frames(is_uint8: bool, dtype: Any, shape: tuple[int, ...]) -> bool:
@@ -114,3 +116,41 @@ def face_boxes(
     if len(row) and (row.min() < 0 or row.max() >= n):
         raise InputValidationError(f"rows are from {row.min()} to {row.max()}, must be from 0 to {n - 1}")
     return shape, np.ascontiguousarray(boxes.reshape(-1, 4).astype(np.float32)), row
+
+
+class GivenFrames:
+    """Stands in for a decoder where the user decodes: what it was given."""
+
+    name = "given"
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.stats = DecodeStats()
+        self._size: tuple[int, int] | None = None
+
+    def add(self, time: NDArray[np.float64], width: int, height: int) -> None:
+        """Frames of these times.
+
+        Raises:
+            InputValidationError: they do not ascend, or the size is another than before.
+        """
+        times = self.stats.times
+        if self._size not in (None, (width, height)):
+            raise InputValidationError(f"frames are {width} x {height}, must be {self._size} as those before")
+        if not np.isfinite(time).all() or (np.diff([*times[-1:], *time]) <= 0).any():
+            raise InputValidationError(f"times must be finite and ascend, but {[*times[-1:], *time][:9]} ... do not")
+        self._size = (width, height)
+        times += time.tolist()
+        self.stats.frames += len(time)
+        step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1 / 25
+        self.stats.end = times[-1] + step if times else 0.0
+
+    @property
+    def info(self) -> VideoInfo:
+        width, height = self._size or (0, 0)
+        times = self.stats.times
+        rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else None
+        return VideoInfo(
+            path=self._name, width=width, height=height, rotation=0, codec="given", duration=self.stats.end,
+            frame_count=len(times), average_rate=rate, pixel_format="given", matrix="given", full_range=True,
+        )  # fmt: skip

@@ -6,31 +6,29 @@ import contextlib
 import logging
 import os
 import time as clock
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
-from numpy.typing import NDArray
 
 from fastface.checkpoint import Checkpoint, Checkpoints, fingerprint_of
 from fastface.decode import Ahead
 from fastface.decode.device import Unsupported
-from fastface.decode.probe import DecodeStats
-from fastface.embed.quality import face_quality
-from fastface.embed.sampler import BestFaces, Samples, TrackEmbedder
-from fastface.errors import GalleryError, InputValidationError, VideoProcessingError
-from fastface.executor import Executor, Seen, choose_executor
+from fastface.errors import GalleryError, GPUMemoryError, InputValidationError, VideoProcessingError
+from fastface.executor import CpuExecutor, Executor, choose_executor
 from fastface.faults import translate, translated, translates
 from fastface.gallery import Gallery
-from fastface.match import CERTAIN_SCORE, identify, long_enough, track_score
+from fastface.given import GivenFrames
+from fastface.match import identify
+from fastface.match.credible import credible_faces
 from fastface.match.naming import similarity_threshold
+from fastface.run import Run
 from fastface.settings import DetectorSettings, Device, EmbedMode, Precision, Settings
 from fastface.timeline import Timeline
 from fastface.timeline.build import build_timeline
-from fastface.track import FaceTracker
-from fastface.types import Faces, FrameFaces, VideoInfo
+from fastface.types import FrameFaces
 from fastface.validation import Limits, check_file, check_info
 from fastface.version import __version__
 
@@ -62,6 +60,8 @@ class Pipeline:
         linkage_threshold: average cosine from which tracks are one person; None: the model's.
         batch_size: frames a batch; None chooses by the size of the picture.
         precision: "fp16" or "fp32", of the networks on a GPU; the CPU always computes in float32.
+        cpu_fallback: where the GPU's memory does not suffice for even the smallest batch, the CPU goes on from there,
+            and the result's warnings say so; else that is an error.
         strict: a packet or frame that cannot be decoded is an error; else it is left out, counted in `frames_skipped`,
             and the result's warnings say so.
         limits: size, duration and resolution that a video may have, and the folder that paths may not leave.
@@ -89,6 +89,7 @@ class Pipeline:
         linkage_threshold: float | None = None,
         batch_size: int | None = None,
         precision: Precision = "fp16",
+        cpu_fallback: bool = False,
         strict: bool = False,
         limits: Limits | None = None,
     ) -> None:
@@ -104,6 +105,7 @@ class Pipeline:
             linkage_threshold=linkage_threshold,
             batch_size=batch_size,
             precision=precision,
+            cpu_fallback=cpu_fallback,
             strict=strict,
             limits=limits,
         )
@@ -200,17 +202,36 @@ class Pipeline:
             saved = Checkpoints(checkpoint, checkpoint_seconds, fingerprint)
         gallery = self._known(gallery)
         warnings = [*self._warnings, *(gallery.warnings if gallery else ())]
-        try:
-            run, decoder = self._run(path, progress, saved)
-        except Unsupported as unsupported:
-            warnings.append(f"decoder: {unsupported.reason}, so libav decoded it on the CPU")
-            if saved is not None:
-                saved.remove()  # it holds what the other decoder gave
-            run, decoder = self._run(path, progress, saved, fallback=True)
+        run, decoder = self._through(path, progress, saved, warnings)
         timeline = self._timeline(run, decoder, gallery, warnings, begin)
         if saved is not None:
             saved.remove()
         return timeline
+
+    def _through(
+        self, path: Path, progress: Progress | None, saved: Checkpoints | None, warnings: list[str]
+    ) -> tuple[Run, Any]:
+        """Send a video through, by another way where one does not lead to the end; adds to `warnings` why."""
+        executor, before, fallback = self.executor, None, False
+        if saved is not None:
+            before = saved.read()
+        while True:
+            fallback = fallback or (before is not None and before.decoder == "libav")
+            try:
+                return self._run(path, progress, saved, executor, before, fallback=fallback)
+            except Unsupported as unsupported:
+                warnings.append(f"decoder: {unsupported.reason}, so libav decoded it on the CPU")
+                before, fallback = None, True
+                if saved is not None:
+                    saved.remove()  # it holds what the other decoder gave
+            except Exception as error:
+                short = error if isinstance(error, _Short) else translate(error) or error
+                if not isinstance(short, _Short | GPUMemoryError) or not self.settings.cpu_fallback:
+                    raise
+                before = short.state if isinstance(short, _Short) else before
+                frame = 0 if before is None else before.frame
+                warnings.append(f"device: from frame {frame} on the CPU was used, because {short}")
+                executor = CpuExecutor(self.settings, executor.spec)
 
     @translates
     def process_frames(
@@ -241,8 +262,8 @@ class Pipeline:
         begin = clock.perf_counter()
         executor, settings = self.executor, self.settings
         gallery = self._known(gallery)
-        source = _Given(name)
-        run: _Run | None = None
+        source = GivenFrames(name)
+        run: Run | None = None
         for frames, times in batches:
             time = np.asarray(times, np.float64).reshape(-1)
             index = np.arange(len(time), dtype=np.int64) + source.stats.frames
@@ -250,7 +271,7 @@ class Pipeline:
             source.add(time, *executor.size(batch))
             if run is None:
                 step = float(np.diff(time).mean()) if len(time) > 1 else 1 / 25
-                run = _Run(executor, replace(settings, every=1), step)
+                run = Run(executor, replace(settings, every=1), step)
             for seen in executor.look([batch], run.crops):
                 run.add(seen)
             run.look_at_memory()
@@ -336,15 +357,13 @@ class Pipeline:
             gallery.check_model(self.executor.spec.name)
         return gallery
 
-    def _timeline(
-        self, run: _Run, decoder: Any, gallery: Gallery | None, warnings: list[str], begin: float
-    ) -> Timeline:
+    def _timeline(self, run: Run, decoder: Any, gallery: Gallery | None, warnings: list[str], begin: float) -> Timeline:
         """Who the tracks are, and the result."""
-        executor, settings = self.executor, run.settings
+        executor, settings = run.executor, run.settings
         info, stats, interval = decoder.info, decoder.stats, run.interval
         found = run.faces()
-        faces, certain = _credible(found, run.tracker.overlaps(), settings.min_track_score, interval)
-        embeddings = run.embedder.finish()
+        faces, certain = credible_faces(found, run.tracker.overlaps(), settings.min_track_score, interval)
+        embeddings = run.embeddings
         embeddings = embeddings[np.isin(embeddings.track, list(certain))]
         spec = executor.spec
         linkage = settings.linkage_threshold
@@ -384,7 +403,7 @@ class Pipeline:
             "faces_dismissed": len(found) - len(faces),
             "frames_decoded": stats.frames,
             "frames_skipped": stats.skipped,
-            "warnings": [*warnings, *stats.warnings],
+            "warnings": [*warnings, *executor.shortages(), *stats.warnings],
             "seconds": round(clock.perf_counter() - begin, 3),
         }
         facts["detector"]["thresholds"] = list(facts["detector"]["thresholds"])
@@ -392,43 +411,61 @@ class Pipeline:
 
     def _run(
         self,
-        path: str | os.PathLike[str],
+        path: Path,
         progress: Progress | None,
-        saved: Checkpoints | None = None,
+        saved: Checkpoints | None,
+        executor: Executor,
+        before: Checkpoint | None,
         *,
-        fallback: bool = False,
-    ) -> tuple[_Run, Any]:
+        fallback: bool,
+    ) -> tuple[Run, Any]:
         """Send a video through the stages up to the embeddings; returns what grew, and the (closed) decoder.
+
+        Args:
+            before: where to go on; None: at the beginning.
+            fallback: decode with libav, whatever the executor's own decoder is.
 
         Raises:
             Unsupported: the executor's own decoder cannot decode this stream.
+            _Short: the GPU's memory does not suffice, and the CPU may go on.
         """
-        executor, settings = self.executor, self.settings
-        before = saved.read() if saved is not None else None
+        settings = self.settings
         start = 0 if before is None else before.frame
-        fallback = fallback or (before is not None and before.decoder == "libav")
         with executor.open(path, fallback=fallback, start=start) as decoder:
             check_info(decoder.info, settings.limits or Limits())
-            run = _Run(executor, settings, settings.every / (decoder.info.average_rate or 25.0))
+            run = Run(executor, settings, settings.every / (decoder.info.average_rate or 25.0), start)
             if before is not None:
                 run.restore(before.arrays)
             # A decoder with threads of its own needs none to run ahead.
             source = contextlib.nullcontext(decoder) if decoder.threaded else Ahead(decoder, depth=1)
-            with source as batches:
-                for seen in executor.look(batches, run.crops):
-                    run.add(seen)
-                    run.look_at_memory()
-                    if settings.strict:
-                        _nothing_lost(decoder)
-                    frame = int(seen.index[-1]) + settings.every
-                    if saved is not None and saved.due:
-                        saved.write(Checkpoint(frame, decoder.name, run.state()))
-                    if progress is not None:
-                        progress(min(frame, decoder.stats.frames), decoder.info.frame_count)
-            run.finish()
+            try:
+                with source as batches:
+                    for seen in executor.look(batches, run.crops):
+                        run.add(seen)
+                        run.look_at_memory()
+                        if settings.strict:
+                            _nothing_lost(decoder)
+                        if saved is not None and saved.due:
+                            saved.write(Checkpoint(run.next_frame, decoder.name, run.state()))
+                        if progress is not None:
+                            progress(min(run.next_frame, decoder.stats.frames), decoder.info.frame_count)
+                run.finish()
+            except Exception as error:
+                told = translate(error) or error
+                if not isinstance(told, GPUMemoryError) or not settings.cpu_fallback:
+                    raise
+                raise _Short(str(told), Checkpoint(run.next_frame, decoder.name, run.state())) from error
         if settings.strict:
             _nothing_lost(decoder)
         return run, decoder
+
+
+class _Short(Exception):
+    """The GPU's memory does not suffice; what was done is in `state`."""
+
+    def __init__(self, reason: str, state: Checkpoint) -> None:
+        super().__init__(reason)
+        self.state = state
 
 
 def _log_failure(name: str, error: Exception) -> None:
@@ -451,171 +488,3 @@ def _nothing_lost(decoder: Any) -> None:
             frame=stats.frames,
             time=stats.times[-1] if stats.times else None,
         )
-
-
-class _Given:
-    """Stands in for a decoder where the user decodes: what it was given."""
-
-    name = "given"
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self.stats = DecodeStats()
-        self._size: tuple[int, int] | None = None
-
-    def add(self, time: NDArray[np.float64], width: int, height: int) -> None:
-        """Frames of these times.
-
-        Raises:
-            InputValidationError: they do not ascend, or the size is another than before.
-        """
-        times = self.stats.times
-        if self._size not in (None, (width, height)):
-            raise InputValidationError(f"frames are {width} x {height}, must be {self._size} as those before")
-        if not np.isfinite(time).all() or (np.diff([*times[-1:], *time]) <= 0).any():
-            raise InputValidationError(f"times must be finite and ascend, but {[*times[-1:], *time][:9]} ... do not")
-        self._size = (width, height)
-        times += time.tolist()
-        self.stats.frames += len(time)
-        step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1 / 25
-        self.stats.end = times[-1] + step if times else 0.0
-
-    @property
-    def info(self) -> VideoInfo:
-        width, height = self._size or (0, 0)
-        times = self.stats.times
-        rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else None
-        return VideoInfo(
-            path=self._name, width=width, height=height, rotation=0, codec="given", duration=self.stats.end,
-            frame_count=len(times), average_rate=rate, pixel_format="given", matrix="given", full_range=True,
-        )  # fmt: skip
-
-
-_COLUMNS = ("frame", "time", "box", "score", "landmarks", "track", "identity")
-
-
-class _Run:
-    """What grows while one video goes through."""
-
-    def __init__(self, executor: Executor, settings: Settings, interval: float) -> None:
-        self._executor, self.settings, self.interval = executor, settings, interval
-        self.tracker = FaceTracker(interval)
-        self.crops = executor.crop_store()
-        self.embedder = TrackEmbedder(
-            lambda places: executor.embed(self.crops, places), executor.spec.dim, executor.embed_at, self.crops
-        )
-        self._best = BestFaces(settings.faces_per_track, self.crops)
-        self._parts: list[Faces] = []
-        self._batches = 0
-        self.memory: int | None = None  # bytes of the GPU's memory, the most that was seen in use
-        self.host_memory = 0  # bytes of this process, likewise
-        self._process = psutil.Process()
-
-    def look_at_memory(self) -> None:
-        """Note how much memory is in use, now and then: it costs a call to the driver and one to the system."""
-        if self._batches % 8 == 0:
-            now = self._executor.memory()
-            self.memory = now if self.memory is None or now is None else max(self.memory, now)
-            self.host_memory = max(self.host_memory, self._process.memory_info().rss)
-        self._batches += 1
-
-    def add(self, seen: Seen) -> None:
-        """Track and sample one batch."""
-        found = seen.found
-        track = self.tracker.update(seen.time, seen.signatures, found)
-        if len(found):
-            self._sample(seen, track)
-            self._parts.append(
-                Faces(
-                    frame=seen.index[found.row],
-                    time=seen.time[found.row],
-                    box=found.box,
-                    score=found.score,
-                    landmarks=found.landmarks,
-                    track=track,
-                    identity=np.full(len(found), -1, np.int64),
-                )
-            )
-        seen.close()
-        self._embed_finished(self.tracker.take_finished())
-
-    def _sample(self, seen: Seen, track: NDArray[np.int64]) -> None:
-        found = seen.found
-        quality, legible = face_quality(found, seen.width, seen.height)
-        if self.settings.embed == "every":
-            place = seen.crop(np.arange(len(found)))
-            self.embedder.add(Samples(track, quality.astype(np.float64), legible.astype(np.float64), place))
-        else:
-            self._best.offer(track, seen.time[found.row], quality, legible, seen.crop)
-
-    def _embed_finished(self, tracks: NDArray[np.int64]) -> None:
-        if len(tracks):
-            self.embedder.add(self._best.take(tracks))
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """All that is known between two batches."""
-        faces = self.faces()
-        parts = {
-            "tracker": self.tracker.state(),
-            "best": self._best.state(),
-            "embedder": self.embedder.state(),
-            "faces": {name: getattr(faces, name) for name in _COLUMNS},
-        }
-        return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
-
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go on where :meth:`state` was taken.
-
-        Raises:
-            InputValidationError: something is missing, or not as it must be.
-        """
-
-        def part(name: str) -> dict[str, NDArray[Any]]:
-            return {key.removeprefix(f"{name}."): a for key, a in state.items() if key.startswith(f"{name}.")}
-
-        try:
-            self.tracker.restore(part("tracker"))
-            self._best.restore(part("best"))
-            self.embedder.restore(part("embedder"))
-            self._parts = [Faces(**{name: state[f"faces.{name}"] for name in _COLUMNS})]
-        except (KeyError, ValueError, TypeError, IndexError) as error:
-            raise InputValidationError(f"the checkpoint is damaged: {error!r}") from error
-
-    def finish(self) -> None:
-        """The video is over: every track ends."""
-        self._embed_finished(self.tracker.take_finished(last=True))
-
-    def faces(self) -> Faces:
-        """All faces so far, without identities."""
-        if not self._parts:
-            return Faces.empty()
-        faces = Faces(**{n: np.concatenate([getattr(p, n) for p in self._parts]) for n in _COLUMNS})
-        self._parts = [faces]
-        return faces
-
-
-def _credible(
-    faces: Faces, overlaps: NDArray[np.int64], min_score: float, interval: float
-) -> tuple[Faces, dict[int, bool]]:
-    """The faces of credible tracks, and for each credible track whether it is long and sure enough to be a person.
-
-    Dismissed are the detector's errors: tracks whose best faces score less than `min_score`, and (unless that is 0,
-    which keeps everything and takes it for sure) tracks that lie on another, surer one's face for at least half of
-    their own faces.
-    """
-    order = np.argsort(faces.track, kind="stable")
-    ids, starts = np.unique(faces.track[order], return_index=True)
-    score, count = {}, {}
-    for track, begin, end in zip(ids.tolist(), starts, np.append(starts, len(faces))[1:], strict=True):
-        best = track_score(faces.score[order[begin:end]])
-        if best >= min_score:
-            score[track], count[track] = best, int(end - begin)
-    if min_score > 0:
-        for a, b, frames in overlaps.tolist():
-            if a in score and b in score:
-                worse = min(a, b, key=lambda t: (score[t], count[t], -t))
-                if 2 * frames >= count[worse]:
-                    del score[worse], count[worse]
-    sure = CERTAIN_SCORE if min_score > 0 else 0.0
-    certain = {t: score[t] >= sure and long_enough(count[t], interval) for t in score}
-    return faces[np.isin(faces.track, list(score))], certain

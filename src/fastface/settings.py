@@ -73,6 +73,7 @@ class Settings:
         linkage_threshold: average cosine in (-1, 1) from which tracks are one person; None takes the model's.
         batch_size: frames a batch; None chooses by the size of the picture.
         precision: "fp16" or "fp32", of the networks on a GPU; the CPU always computes in float32.
+        cpu_fallback: where the GPU's memory does not suffice, the CPU goes on.
         strict: a packet or frame that cannot be decoded is an error, not counted and left out.
         limits: what a video may be at most; None: :class:`fastface.Limits` as it comes.
     """
@@ -88,11 +89,13 @@ class Settings:
     linkage_threshold: float | None = None
     batch_size: int | None = None
     precision: Precision = "fp16"
+    cpu_fallback: bool = False
     strict: bool = False
     limits: Limits | None = None
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.strict, bool), "strict", self.strict, "True or False")
+        for name in ("strict", "cpu_fallback"):
+            _require(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
         good = self.limits is None or isinstance(self.limits, Limits)
         _require(good, "limits", self.limits, "None or fastface.Limits(...)")
         _require(self.embed in ("track", "every"), "embed", self.embed, "'track' or 'every'")

@@ -194,6 +194,22 @@ def test_the_result_says_how_much_memory_was_used(media):
         assert timeline.run["gpu_memory_peak"] > detector._buffers.nbytes > 400 << 20
 
 
+def test_a_second_video_uses_the_sessions_again(media, monkeypatch):
+    from fastface.decode import cuda
+
+    made = []
+    init = cuda._CudaSession.__init__
+    monkeypatch.setattr(cuda._CudaSession, "__init__", lambda self, *args: (made.append(1), init(self, *args))[1])
+    with fastface.Pipeline(device="cuda", embedder=EMBEDDER) as pipeline:
+        first, again = pipeline.process(media / "people.mp4"), pipeline.process(media / "people.mp4")
+        count = len(made)
+        pipeline.process(media / "hamilton.mp4")  # another size
+    assert 1 <= count <= 8
+    assert len(made) > count
+    for column in ("frame", "box", "score", "track", "identity"):
+        np.testing.assert_array_equal(getattr(first.faces, column), getattr(again.faces, column))
+
+
 def test_frames_stay_on_the_device(media, tmp_path):
     """Every copy to the host, as CUPTI sees it: at most 8 KiB a frame, none as large as a plane of luma."""
     import torch

@@ -86,6 +86,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="how often (default: %(default)s)"
     )
     parser.add_argument(
+        "--cpu-fallback", action="store_true", help="go on on the CPU where the GPU's memory does not suffice"
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="a packet or frame that cannot be decoded is an error, not left out"
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -125,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
             far=args.far,
             similarity_threshold=args.similarity_threshold,
             linkage_threshold=args.linkage_threshold,
+            cpu_fallback=args.cpu_fallback,
             strict=args.strict,
             checkpoint=f"{args.output}.checkpoint" if args.resume else None,
             checkpoint_seconds=args.checkpoint_seconds,

@@ -127,13 +127,17 @@ class TrackEmbedder:
     def add(self, samples: Samples) -> None:
         """Faces to embed; their crops belong to the embedder from here on."""
         self._waiting = Samples.of([self._waiting, samples])
+
+    def work(self) -> None:
+        """Begin to embed what was gathered, as far as it fills a batch. Where that fails, nothing is lost."""
         while len(self._waiting) >= self._at_once:
             self._start()
 
     def _start(self) -> None:
-        now, self._waiting = self._waiting.part(slice(self._at_once)), self._waiting.part(slice(self._at_once, None))
+        now, rest = self._waiting.part(slice(self._at_once)), self._waiting.part(slice(self._at_once, None))
         if len(now):
             self._running.append((now, self._embed(now.place)))
+            self._waiting = rest
             self._store.free(now.place)  # what is queued from here on comes after the network's reading
         while len(self._running) > _ON_THE_WAY:
             self._take()
@@ -179,6 +183,7 @@ class TrackEmbedder:
 
     def finish(self) -> Embeddings:
         """One row for each track that a face was added of."""
+        self.work()
         self._start()
         while self._running:
             self._take()

@@ -7,9 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fastface.embed.crops import CROP_SIZE
 from fastface.embed.store import SHAPE, Places
+from fastface.errors import GPUMemoryError
 
 _FIRST = 1024
+_READ = 16
 
 
 class DeviceCrops:
@@ -33,22 +36,39 @@ class DeviceCrops:
     def take(self, count: int) -> NDArray[np.int64]:
         """Places for new crops, [count]."""
         if size := self._places.lacks(count):
-            old = self.pixels
-            with torch.cuda.stream(self._stream):
-                self.pixels = torch.empty((size, *SHAPE), dtype=torch.uint8, device=old.device)
-                self.pixels[: len(old)] = old
-            del old
-            torch.cuda.empty_cache()  # torch would keep the smaller one, which nobody asks for again
-            self._places.grow(size)
+            self._grow(size, at_least=self._places.used + count)
         return self._places.take(count)
+
+    def _grow(self, size: int, at_least: int) -> None:
+        old = self.pixels
+        with torch.cuda.stream(self._stream):
+            try:
+                self.pixels = torch.empty((size, *SHAPE), dtype=torch.uint8, device=old.device)
+            except torch.cuda.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                size = at_least
+                try:
+                    self.pixels = torch.empty((size, *SHAPE), dtype=torch.uint8, device=old.device)
+                except torch.cuda.OutOfMemoryError:
+                    free, total = torch.cuda.mem_get_info(old.device)
+                    raise GPUMemoryError(
+                        f"there is no room for {size} crops of faces ({size * 3 * CROP_SIZE**2 >> 20} MiB): "
+                        f"{free >> 20} of {total >> 20} MiB of device memory are free"
+                    ) from error
+            self.pixels[: len(old)] = old
+        del old
+        torch.cuda.empty_cache()  # torch would keep the smaller one, which nobody asks for again
+        self._places.grow(size)
 
     def free(self, places: NDArray[np.int64]) -> None:
         self._places.free(places)
 
     def read(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
+        out = np.empty((len(places), *SHAPE), np.uint8)
         with torch.cuda.stream(self._stream):
-            pixels: NDArray[np.uint8] = self.pixels[self.on_device(places)].cpu().numpy()
-        return pixels
+            for i in range(0, len(places), _READ):  # also when there is hardly any memory left
+                out[i : i + _READ] = self.pixels[self.on_device(places[i : i + _READ])].cpu().numpy()
+        return out
 
     def write(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
         places = self.take(len(pixels))

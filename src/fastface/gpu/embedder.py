@@ -11,12 +11,16 @@ from torch import Tensor
 
 from fastface import models
 from fastface.embed.scaling import IMAGE_SIZE, scale_input
+from fastface.errors import GPUMemoryError
 from fastface.gpu.network import FusedNetwork
 from fastface.gpu.precision import exact_float32
 from fastface.models.registry import EmbedderSpec
 
-SIZES = (256, 32)
-"""Faces of a graph; what is left over is padded."""
+SIZES = (256, 32, 8)
+"""Faces of a graph; what is left over is padded. The last only where the memory is short."""
+
+_ROOM = 1 << 30
+"""Bytes by which the free memory must have grown before a size is tried again."""
 
 
 class Vectors:
@@ -44,6 +48,7 @@ class CudaEmbedder:
         self.spec, self.device, self._dtype = spec, device, dtype
         self._network = FusedNetwork(models.load_state(spec), spec.dim, device, dtype)
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._refused: dict[int, int] = {}  # sizes for which there was no room, and the bytes that were free then
         self._busy = torch.cuda.Event()  # the last use of the graphs' memory
         self._lock = threading.Lock()
 
@@ -61,13 +66,25 @@ class CudaEmbedder:
                 for _ in range(2):  # cuDNN chooses its algorithms before the capture
                     self.forward(static)
             side.synchronize()
+            torch.cuda.empty_cache()  # what the trial runs used, and the graph, in a pool of its own, will want
             graph = torch.cuda.CUDAGraph()
             # Decoding threads go on meanwhile, so only this thread's calls count.
             with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
                 out = self.forward(static)
-            torch.cuda.empty_cache()  # what the trial runs used
             self._graphs[size] = (graph, static, out)
         return self._graphs[size]
+
+    def _size_for(self, faces: int) -> int:
+        """The graph that so many faces take: the largest, or one that is large enough."""
+        if self._refused:
+            free = torch.cuda.mem_get_info(self.device)[0]
+            self._refused = {size: then for size, then in self._refused.items() if free < then + _ROOM}
+        sizes = [size for size in SIZES[:-1] if size not in self._refused] or list(SIZES[-1:])
+        return min((size for size in sizes if size >= faces), default=sizes[0])
+
+    def shortage(self) -> str | None:
+        """What the want of memory made slower, in a sentence; None if nothing."""
+        return f"faces were embedded {self._size_for(SIZES[0])} at a time" if self._refused else None
 
     @torch.inference_mode()
     def embed(self, pixels: Tensor, places: Tensor) -> Tensor:
@@ -78,6 +95,9 @@ class CudaEmbedder:
 
         Returns:
             [m, dim] float32 unit vectors, on the device.
+
+        Raises:
+            GPUMemoryError: there is not even room for a few faces.
         """
         out = torch.empty((len(places), self.spec.dim), device=self.device)
         done = 0
@@ -85,8 +105,20 @@ class CudaEmbedder:
         with self._lock, exact_float32():
             stream.wait_event(self._busy)
             while done < len(places):
-                size = SIZES[0] if len(places) - done > SIZES[-1] else SIZES[-1]
-                graph, static, vectors = self._graph(size)
+                size = self._size_for(len(places) - done)
+                try:
+                    graph, static, vectors = self._graph(size)
+                except RuntimeError as error:  # torch's own, or cuDNN's, which finds no room for its workspace
+                    torch.cuda.synchronize(self.device)
+                    torch.cuda.empty_cache()
+                    free, total = torch.cuda.mem_get_info(self.device)
+                    if size == SIZES[-1]:
+                        raise GPUMemoryError(
+                            f"there is no room to embed {size} faces: {free >> 20} of {total >> 20} MiB of device "
+                            "memory are free"
+                        ) from error
+                    self._refused[size] = free
+                    continue
                 part = places[done : done + size]
                 torch.index_select(pixels, 0, part, out=static[: len(part)])
                 graph.replay()

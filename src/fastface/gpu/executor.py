@@ -15,7 +15,7 @@ from torch.utils.dlpack import from_dlpack
 from fastface.decode import LibavDecoder
 from fastface.decode.cuda import SessionPool
 from fastface.decode.device import DeviceFrameBatch, InOrder
-from fastface.detect.cuda import CudaMTCNN, Pending
+from fastface.detect.cuda import FRAMES_A_PASS, CudaMTCNN, Pending
 from fastface.embed.crops import CROP_SIZE, crop_rects
 from fastface.errors import InputValidationError
 from fastface.executor import MAX_FACES, SIGNATURE_SHAPE, Seen
@@ -112,6 +112,8 @@ class CudaExecutor:
     def look(self, batches: Iterable[Any], store: DeviceCrops) -> Iterator[Seen]:
         """Batches come as they are decoded. All faces are cut out as soon as they are found, and the frames given back:
         what waits for its turn is crops, not frames."""
+        for detector, _ in self._lanes:
+            detector.fewest = detector.frames_a_pass
         order, ahead = InOrder(), 0
         hold_back = getattr(batches, "hold_back", None)
         try:
@@ -236,6 +238,12 @@ class CudaExecutor:
 
     def close(self) -> None:
         self._sessions.close()
+
+    def shortages(self) -> list[str]:
+        fewest, most = min(d.fewest for d, _ in self._lanes), FRAMES_A_PASS
+        detection = f"frames went through detection {fewest} at a time, not {most}" if fewest < most else None
+        found = [sentence for sentence in (detection, self._embedder.shortage()) if sentence]
+        return [f"the GPU's memory was short: {', and '.join(found)}"] if found else []
 
     def memory(self) -> int:
         free, total = torch.cuda.mem_get_info(self._index)

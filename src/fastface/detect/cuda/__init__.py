@@ -46,8 +46,11 @@ _DOUBT = {"fp16": 0.05, "fp32": 0.001}
 _DOUBT_REFINE = 0.1
 """The same of R-Net's scan, in half precision."""
 
-_PASS = 32
+FRAMES_A_PASS = 32
 """Frames that go through the cascade at once, at most."""
+
+_LOOK = 16
+"""Submissions from one look at the free memory to the next, where it was short."""
 
 _SCAN_MEMORY, _CELLS_MEMORY, _RSCAN_MEMORY, _RNET_MEMORY, _ONET_MEMORY = 56000, 53008, 75648, 74672, 208256
 _RNET_DENSE_MEMORY, _ONET_DENSE_MEMORY = 46080, 92160
@@ -103,7 +106,8 @@ class CudaMTCNN:
         capable = torch.cuda.get_device_capability(self.device) >= (8, 0)
         self.precision = precision if capable else "fp32"
         self.capacity = Capacity()
-        self.frames_a_pass = _PASS
+        self.frames_a_pass = self.fewest = FRAMES_A_PASS
+        self._submitted = 0
         pnet, rnet, onet = (stored_net(name) for name in ("pnet", "rnet", "onet"))
         self._scan_net = load_nets(self.device, torch.float32)[0] if self.precision == "fp32" else None
         self._rscan_weights = self._upload(rscan_weights(rnet))
@@ -310,6 +314,7 @@ class CudaMTCNN:
         stream = torch.cuda.current_stream(self.device)
         passes = []
         with self._lock:
+            self._grow_back()
             begin = 0
             while begin < len(frames):
                 buffers = self._buffers_for(min(len(frames) - begin, self.frames_a_pass), frames)
@@ -317,6 +322,16 @@ class CudaMTCNN:
                 passes.append((part, self._run(part, buffers, thumbnail, stream)))
                 begin += len(part)
         return Pending(self, passes, stream)
+
+    def _grow_back(self) -> None:
+        """Where passes were made smaller for want of memory, and there is memory again: twice as many frames."""
+        self._submitted += 1
+        old = self._buffers
+        if self.frames_a_pass == FRAMES_A_PASS or old is None or self._submitted % _LOOK:
+            return
+        free = torch.cuda.mem_get_info(self.device)[0]
+        if free > 3 * self.frames_a_pass * old.nbytes // old.n:
+            self.frames_a_pass = min(FRAMES_A_PASS, 2 * self.frames_a_pass)
 
     @torch.inference_mode()
     def by_frame(self, frames: DeviceFrames, most: int) -> tuple[FrameFaces, list[Tensor]]:
@@ -430,6 +445,7 @@ class CudaMTCNN:
                         f"{total >> 20} MiB of device memory are free"
                     ) from error
                 n = self.frames_a_pass = n // 2
+                self.fewest = min(self.fewest, n)
 
     def _run(
         self,
