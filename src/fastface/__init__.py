@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fastface.gallery import Gallery
     from fastface.person_search import Found, FoundSpan, SearchResult, search
     from fastface.pipeline import Pipeline
+    from fastface.reporting import report
     from fastface.timeline import Appearance, Identity, Span, Timeline, Track
     from fastface.validation import Limits
     from fastface.version import __version__
@@ -47,6 +48,7 @@ _LAZY = {
     "__version__": "fastface.version",
     "process": "fastface.api",
     "render": "fastface.drawing",
+    "report": "fastface.reporting",
     "search": "fastface.person_search",
     "timeline_picture": "fastface.drawing",
     "timeline_schema": "fastface.api",
@@ -74,6 +76,7 @@ __all__ = [
     "__version__",
     "process",
     "render",
+    "report",
     "search",
     "timeline_picture",
     "timeline_schema",

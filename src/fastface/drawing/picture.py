@@ -18,6 +18,7 @@ from fastface.drawing.frames import Frame, Wish, best_face, cropped, visit
 from fastface.errors import InputValidationError
 from fastface.files import replacing
 from fastface.timeline import Identity, Span, Timeline
+from fastface.words import count, lasting
 
 MOST_PEOPLE = 20
 """Rows of a picture at most; the others are counted below them."""
@@ -33,15 +34,6 @@ _MOST_FACES_ON_BARS = 30
 # --- words and numbers ---
 
 
-def _length(seconds: float) -> str:
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 def _clock(seconds: float, step: float) -> str:
     if step < 1:
         return f"{seconds:.1f} s"
@@ -49,10 +41,6 @@ def _clock(seconds: float, step: float) -> str:
     if whole >= 3600:
         return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
     return f"{whole // 60}:{whole % 60:02d}"
-
-
-def _count(n: int, one: str, many: str) -> str:
-    return f"{n} {one if n == 1 else many}"
 
 
 # --- drawing ---
@@ -210,17 +198,17 @@ class _Picture:
         video, run = self.timeline.video, self.timeline.run
         name = Path(str(video.get("path", "video"))).name
         self.sheet.text(_MARGIN, 76, name, 34, bold=True, room=self.width - 2 * _MARGIN)
-        parts = [_length(self.duration)]
+        parts = [lasting(self.duration)]
         if video.get("width") and video.get("height"):
             parts.append(f"{video['width']} x {video['height']}")
         if video.get("average_rate"):
             parts.append(f"{float(video['average_rate']):.4g} frames/s")
-        parts.append(_count(len(self.people), "person", "people"))
-        parts.append(_count(len(self.timeline.faces), "face", "faces"))
+        parts.append(count(len(self.people), "person", "people"))
+        parts.append(count(len(self.timeline.faces), "face", "faces"))
         if run.get("device"):
             parts.append(f"on {run['device']}")
         if run.get("seconds"):
-            parts.append(f"processed in {_length(float(run['seconds']))}")
+            parts.append(f"processed in {lasting(float(run['seconds']))}")
         self.sheet.text(_MARGIN, 112, "   ·   ".join(parts), 17, _SOFT, room=self.width - 2 * _MARGIN)
 
     def scale(self) -> None:
@@ -255,7 +243,7 @@ class _Picture:
             x = _MARGIN + size + 16
             room = self.left - x - 16
             self.sheet.text(x, middle - 4, row.person.label, 19, bold=True, room=room)
-            share = f"{_length(row.person.screen_time)}  ·  {100 * row.person.screen_time / self.duration:.0f}%"
+            share = f"{lasting(row.person.screen_time)}  ·  {100 * row.person.screen_time / self.duration:.0f}%"
             self.sheet.text(x, middle + 19, share, 15, _SOFT, room=room)
 
     def bars(self) -> None:
@@ -277,8 +265,8 @@ class _Picture:
         y = self.rows_end + 34
         rest = self.people[len(self.shown) :]
         if rest:
-            together = _length(sum(p.screen_time for p in rest))
-            more = _count(len(rest), "more person", "more people")
+            together = lasting(sum(p.screen_time for p in rest))
+            more = count(len(rest), "more person", "more people")
             self.sheet.text(_MARGIN, y, f"and {more}, {together} of screen time together", 16, _SOFT)
         elif not self.people:
             middle = (self.axis + 9 + self.rows_end) / 2

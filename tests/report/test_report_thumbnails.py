@@ -1,0 +1,63 @@
+"""Timeline.thumbnails: the right face, whole, in the size that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_clips import GREEN, RED
+
+from fastface.errors import InputValidationError
+
+
+def middle(picture: np.ndarray) -> np.ndarray:
+    side = len(picture)
+    return np.median(picture[side * 2 // 5 : side * 3 // 5, side * 2 // 5 : side * 3 // 5].reshape(-1, 3), axis=0)
+
+
+@pytest.mark.parametrize("size", [16, 96, 301])
+def test_faces(film, size: int) -> None:
+    video, timeline = film
+    thumbnails = timeline.thumbnails(video, size=size)
+    assert set(thumbnails) == {0, 1}, "the third has no face"
+    for who, colour in ((0, RED), (1, GREEN)):
+        assert thumbnails[who].shape == (size, size, 3)
+        assert thumbnails[who].dtype == np.uint8
+        np.testing.assert_allclose(middle(thumbnails[who]), colour, atol=14)
+
+
+def test_the_best_face_counts(film) -> None:
+    """The largest and surest that is wholly in the picture: here the one of the dark ground."""
+    video, timeline = film
+    score = np.where(timeline.faces.frame < 40, 0.5, 0.99).astype(np.float32)
+    dark = replace(timeline, faces=replace(timeline.faces, score=score)).thumbnails(video)
+    light = replace(timeline, faces=replace(timeline.faces, score=1.49 - score)).thumbnails(video)
+    assert dark[0][:4].mean() < light[0][:4].mean()
+
+
+def test_by_default(film) -> None:
+    video, timeline = film
+    assert timeline.thumbnails(str(video))[0].shape == (96, 96, 3)
+
+
+def test_refusals(film, tmp_path: Path) -> None:
+    video, timeline = film
+    for size in (15, 1025):
+        with pytest.raises(InputValidationError, match=rf"size is {size}, must be in \[16, 1024\]"):
+            timeline.thumbnails(video, size=size)
+    with pytest.raises(InputValidationError, match="does not exist"):
+        timeline.thumbnails(tmp_path / "gone.mp4")
+    with pytest.raises(InputValidationError, match="shows 320 x 240"):
+        replace(timeline, video={**timeline.video, "height": 360}).thumbnails(video)
+
+
+def test_times_beyond_the_video(film) -> None:
+    """Documents may hold any time; a face whose frame is not there has no picture."""
+    video, timeline = film
+    for seconds in (100.0, 1e29):
+        late = replace(timeline.faces, time=timeline.faces.time + np.where(timeline.faces.identity == 1, seconds, 0))
+        order = np.argsort(late.time, kind="stable")
+        late = replace(late, time=late.time)[order]
+        assert set(replace(timeline, faces=late).thumbnails(video)) == {0}
