@@ -39,7 +39,7 @@ MOST_TOGETHER = 24
 
 MOST_FRAMES, FRAMES_A_SECOND = 480, 4
 FRAME_WIDTH = 160
-FRAMES_BYTES = 2_400_000
+FRAMES_BYTES = 2_100_000
 """Of all small frames together, as JPEG; a third more in the page."""
 
 
