@@ -189,7 +189,7 @@ class TestOtio:
     def test_relative_paths_and_those_that_are_no_utf_8(self, tmp_path: Path) -> None:
         import os
 
-        for path, url in (("a b.mp4", "a%20b.mp4"), (os.fsdecode(b"\xff.mp4"), "%FF.mp4")):
+        for path, url in (("a b.mp4", "a%20b.mp4"), (os.fsdecode(b"\xff.mp4"), "%FF.mp4"), ("\ud800", "%3F")):
             hostile_timeline(path=path).export(tmp_path / "a.otio")
             (clip,) = otio.adapters.read_from_file(str(tmp_path / "a.otio")).find_clips()
             assert clip.media_reference.target_url == url

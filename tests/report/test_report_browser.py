@@ -202,6 +202,7 @@ def test_narrow_screens_need_no_sideways_scrolling(opened, width: int) -> None:
     assert box["width"] > 0.5 * width
     page.touchscreen.tap(box["x"] + box["width"] * 0.6, box["y"] + 60)
     assert value(page) == pytest.approx(3.0, abs=0.1)
+    assert page.locator("#preview").is_visible(), "until one taps elsewhere"
     for name in ("in", "out", "all"):
         size = page.locator(f"#{name}").bounding_box()
         assert size["width"] >= 36

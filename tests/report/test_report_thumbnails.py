@@ -42,6 +42,28 @@ def test_by_default(film) -> None:
     assert timeline.thumbnails(str(video))[0].shape == (96, 96, 3)
 
 
+def test_a_stream_without_time_stamps(film, tmp_path: Path) -> None:
+    """Its frames come at the average rate, as the decoder has them, and it cannot be sought in."""
+    import av
+
+    from fastface.decode import LibavDecoder
+
+    video, timeline = film
+    with av.open(str(video)) as source, av.open(str(tmp_path / "film.h264"), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    with LibavDecoder(tmp_path / "film.h264") as decoder:
+        times = np.concatenate([batch.time for batch in decoder])
+        assert any("without a time stamp" in warning for warning in decoder.stats.warnings)
+    raw = replace(timeline, faces=replace(timeline.faces, time=times[timeline.faces.frame]))
+    thumbnails = raw.thumbnails(tmp_path / "film.h264")
+    for who, colour in ((0, RED), (1, GREEN)):
+        np.testing.assert_allclose(middle(thumbnails[who]), colour, atol=14)
+
+
 def test_refusals(film, tmp_path: Path) -> None:
     video, timeline = film
     for size in (15, 1025):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastface.decode.probe import open_container, video_stream
+from fastface.decode.probe import Clock, DecodeStats, open_container, video_stream
 from fastface.drawing.video import display_rotation, matrix_of
 from fastface.errors import VideoProcessingError
 from fastface.timeline import Timeline
@@ -79,46 +79,73 @@ def visit(path: str | os.PathLike[str], wishes: Iterable[Wish]) -> None:
         video = video_stream(container, path)
         video.thread_type = "AUTO"
         try:
-            frames = _decoded(container, video)
+            frames = _Frames(container, video)
             current = next(frames, None)
             if current is None:
                 raise VideoProcessingError(f"no frame of {str(path)!r} can be decoded")
-            base, first = float(video.time_base), current.pts or 0
-            rotation = display_rotation(current)
-
-            def time_of(frame: Any) -> float:
-                return ((frame.pts or 0) - first) * base
-
             for wish in sorted(wishes, key=lambda w: w.time):
-                if wish.time - time_of(current) > _SEEK_BEYOND:
-                    place = first + round(wish.time / base)
-                    if place >= 2**63:  # no stream has such a time stamp, but a document may
-                        break
-                    container.seek(place, stream=video, backward=True)
-                    frames = _decoded(container, video)
-                    current = next(frames, current)
+                if wish.time - current.time > _SEEK_BEYOND and not frames.seek(wish.time):
+                    break
                 # Half a millisecond: times in a document are rounded to a microsecond.
                 tolerance = max(wish.tolerance, 5e-4)
-                while time_of(current) < wish.time - max(tolerance / 2, 5e-4):
+                while current.time < wish.time - max(tolerance / 2, 5e-4) or frames.sought:
                     following = next(frames, None)
                     if following is None:
                         break
                     current = following
-                if abs(time_of(current) - wish.time) <= tolerance + 1e-6:
-                    wish.use(Frame(current, rotation, time_of(current)))
+                if abs(current.time - wish.time) <= tolerance + 1e-6:
+                    wish.use(current)
         except av.error.FFmpegError as error:
             raise VideoProcessingError(f"cannot read frames of {str(path)!r}: {error}") from error
 
 
-def _decoded(container: Any, video: Any) -> Iterator[Any]:
-    """The frames from here on; damaged packets are left out."""
-    import av
+class _Frames:
+    """The frames of an open video with their times; damaged packets are left out.
 
-    for packet in container.demux(video):
-        try:
-            yield from packet.decode()
-        except av.error.InvalidDataError:
-            continue
+    Attributes:
+        sought: True from a seek to the next frame.
+    """
+
+    def __init__(self, container: Any, video: Any) -> None:
+        self._container, self._video = container, video
+        self._decoded = self._decode()
+        rate = video.average_rate or video.guessed_rate
+        self._clock = Clock(DecodeStats(), float(rate) if rate else None, video.time_base)
+        self._first: int | None = None
+        self._rotation: int | None = None
+        self.sought = False
+
+    def _decode(self) -> Iterator[Any]:
+        import av
+
+        for packet in self._container.demux(self._video):
+            try:
+                yield from packet.decode()
+            except av.error.InvalidDataError:
+                continue
+
+    def __next__(self) -> Frame:
+        frame = next(self._decoded)
+        self.sought = False
+        if self._rotation is None:
+            self._first, self._rotation = frame.pts, display_rotation(frame)
+        if self._first is None:  # such a stream has no time stamps at all
+            time = self._clock(None, frame.duration)
+        else:
+            time = float(((frame.pts or 0) - self._first) * self._video.time_base)
+        return Frame(frame, self._rotation, time)
+
+    def seek(self, time: float) -> bool:
+        """Go on from the key frame before a time; without time stamps, from here. False: no video is as long."""
+        if self._first is None:
+            return True
+        place = self._first + round(time / self._video.time_base)
+        if place >= 2**63:
+            return False
+        self._container.seek(place, stream=self._video, backward=True)
+        self._decoded = self._decode()
+        self.sought = True
+        return True
 
 
 def cropped(picture: Image.Image, box: NDArray[np.float32]) -> Image.Image:

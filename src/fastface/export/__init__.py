@@ -30,7 +30,8 @@ class Format:
         ending: of file names that mean this format. Of "x.csv" alone it cannot be told which table is meant, of
             "x.faces.csv" it can.
         what: one line for people.
-        writer: module and function: (timeline, path, **options) writes the file, whole or not at all.
+        writer: module and function of this package, or a method of Timeline: (timeline, path, **options) writes the
+            file, whole or not at all.
         reader: module and function: path to a pandas DataFrame; None: there is no way back to a table.
         options: which of `rate` and `start_timecode` the writer takes.
     """
@@ -46,10 +47,10 @@ class Format:
 _VIDEO_TIME = ("rate", "start_timecode")
 
 FORMATS = (
-    Format("json", ".json", "the timeline itself, schema fastface.timeline/1", "tables:write_json"),
+    Format("json", ".json", "the timeline itself, schema fastface.timeline/1", "to_json"),
     Format("csv-spans", ".spans.csv", "one row per stretch of a person", "tables:write_spans", "tables:read_spans"),
-    Format("csv-faces", ".faces.csv", "one row per detected face", "tables:write_faces", "tables:read_faces"),
-    Format("parquet", ".parquet", "one row per detected face", "tables:write_parquet", "tables:read_parquet"),
+    Format("csv-faces", ".faces.csv", "one row per detected face", "to_csv", "tables:read_faces"),
+    Format("parquet", ".parquet", "one row per detected face", "to_parquet", "tables:read_parquet"),
     Format("vtt-chapters", ".chapters.vtt", "WebVTT: chapters, called after who is there", "webvtt:write_chapters"),
     Format("vtt-metadata", ".metadata.vtt", "WebVTT: a cue of JSON per stretch of a person", "webvtt:write_metadata"),
     Format("edl", ".edl", "markers for DaVinci Resolve", "edl:write", None, _VIDEO_TIME),
@@ -102,7 +103,8 @@ def export(timeline: Timeline, path: str | os.PathLike[str], name: str | None = 
         if key not in chosen.options:
             takers = ", ".join(f.name for f in FORMATS if key in f.options)
             raise InputValidationError(f"{key} is {given[key]!r}, but {chosen.name} takes none; these do: {takers}")
-    _function(chosen.writer)(timeline, path, **given)
+    write = _function(chosen.writer) if ":" in chosen.writer else getattr(type(timeline), chosen.writer)
+    write(timeline, path, **given)
     return chosen
 
 

@@ -82,5 +82,9 @@ def write(
 
 
 def _url(path: str) -> str:
-    """A path as a URL reference; names of files need not be UTF-8."""
-    return ("file://" if os.path.isabs(path) else "") + quote(os.fsencode(path))
+    """A path as a URL reference; names of files need not be UTF-8, and a document may hold anything."""
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError:
+        name = path.encode("utf-8", "replace")
+    return ("file://" if os.path.isabs(path) else "") + quote(name)

@@ -1,4 +1,4 @@
-"""Tables: CSV and Parquet, there and back; what is in them is decided in `fastface.timeline.tables`."""
+"""Tables: CSV of spans, and the way back from CSV and Parquet; what is in them `fastface.timeline.tables` decides."""
 
 from __future__ import annotations
 
@@ -17,25 +17,10 @@ _KINDS = {"identity": "Int64", "name": "string", "gallery_id": "string", "label"
 _WHOLE = ("frame", "track", "start_frame", "end_frame")
 
 
-def write_json(timeline: Timeline, path: str | os.PathLike[str]) -> None:
-    """See :meth:`Timeline.to_json`: the embeddings, if there are any, go into a file beside it."""
-    timeline.to_json(path)
-
-
-def write_faces(timeline: Timeline, path: str | os.PathLike[str]) -> None:
-    """See :meth:`Timeline.to_csv`."""
-    timeline.to_csv(path)
-
-
 def write_spans(timeline: Timeline, path: str | os.PathLike[str]) -> None:
     """One row per instance, ordered by time: identity, name, gallery_id, label, start, end, duration (seconds),
     start_frame, end_frame, similarity, threshold."""
     write_csv(spans_frame(timeline), path)
-
-
-def write_parquet(timeline: Timeline, path: str | os.PathLike[str]) -> None:
-    """See :meth:`Timeline.to_parquet`."""
-    timeline.to_parquet(path)
 
 
 def read_faces(path: Path) -> pd.DataFrame:
@@ -48,12 +33,16 @@ def read_spans(path: Path) -> pd.DataFrame:
     return _read(path, "start_frame")
 
 
+def _checked(columns: pd.Index[str], key: str) -> None:
+    if key not in columns:
+        raise ValueError(f"it lacks the column {key!r}")
+
+
 def _read(path: Path, key: str) -> pd.DataFrame:
     import pandas as pd
 
     columns = pd.read_csv(path, nrows=0).columns
-    if key not in columns:
-        raise ValueError(f"it lacks the column {key!r}")
+    _checked(columns, key)
     kinds = {c: _KINDS.get(c, "int64" if c in _WHOLE else "float64") for c in columns}
     # Empty is missing, and nothing else is: somebody may be called "NA" or "None".
     table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
@@ -65,4 +54,6 @@ def read_parquet(path: Path) -> pd.DataFrame:
     """What :meth:`Timeline.to_dataframe` gave."""
     import pandas as pd
 
-    return pd.read_parquet(path)
+    table = pd.read_parquet(path)
+    _checked(table.columns, "frame")
+    return table

@@ -27,7 +27,7 @@ def facts(timeline: Timeline) -> list[Table]:
     run = timeline.run
     rest = {k: v for k, v in run.items() if k not in (*_PARTS, "warnings")}
     tables = [
-        Table("Video", tuple(_flat(timeline.video))),
+        Table("Video", tuple(_flat({k: v for k, v in timeline.video.items() if k != "path"}))),
         Table("Faces", tuple(_faces(timeline))),
         Table("Run", tuple(_run(rest))),
     ]

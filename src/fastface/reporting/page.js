@@ -133,7 +133,9 @@
   for (const kind of ["pointermove", "pointerdown"]) {
     scroll.addEventListener(kind, (event) => show(timeAt(event.clientX)));
   }
-  scroll.addEventListener("pointerleave", hide);
+  scroll.addEventListener("pointerleave", (event) => {
+    if (event.pointerType !== "touch") hide(); // a finger that was lifted leaves, too
+  });
   // The wheel belongs to the page until the timeline was clicked.
   scroll.addEventListener(
     "wheel",
