@@ -95,6 +95,12 @@ def test_times_of_days_and_of_less_than_a_millisecond(tmp_path: Path) -> None:
     ]
 
 
+def test_a_moment_of_nobody_is_between_two_stretches() -> None:
+    times = [0.0, 1.0, 2.0, 3.0, 4.0]
+    told = stretches(make_timeline([("Ann", [(0, 1), (2, 3), (3, 4)])], times=times))
+    assert [(s.start, s.end) for s in told] == [(0.0, 1.0), (2.0, 4.0)]
+
+
 def test_seconds_together() -> None:
     timeline = hostile_timeline()
     seconds = seconds_together(timeline)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from timelines import HOSTILE
+import fastface
+from timelines import HOSTILE, make_timeline
 
 pytestmark = pytest.mark.browser
 
@@ -27,14 +28,14 @@ def opened(browser: Any, page_file: Path) -> Iterator[Callable[..., Any]]:
     """opened(width=..., **settings of the context): the page; what it complains of or asks for fails the test."""
     contexts, wrong = [], []
 
-    def open_page(width: int = 1200, height: int = 900, **settings: Any) -> Any:
+    def open_page(width: int = 1200, height: int = 900, file: Path = page_file, **settings: Any) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height}, **settings)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda m: wrong.append(f"{m.type}: {m.text}"))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda r: wrong.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
-        page.goto(page_file.as_uri())
+        page.goto(file.as_uri())
         return page
 
     yield open_page
@@ -139,7 +140,7 @@ def test_keyboard_alone(opened) -> None:
     assert zoom(page) == 1
     page.keyboard.press("Tab")
     assert page.locator("#preview").is_hidden()
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Who appears with whom"
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Table of seconds"
 
 
 def test_buttons_zoom_around_the_middle(opened) -> None:
@@ -167,9 +168,10 @@ def test_the_wheel_is_the_pages_until_a_click(opened) -> None:
     page.locator("#scroll").scroll_into_view_if_needed()
     point(page, 4.0)
     before = page.evaluate("scrollY")
-    page.mouse.wheel(0, 60)
+    assert before > 0
+    page.mouse.wheel(0, -60)
     page.wait_for_timeout(300)
-    assert page.evaluate("scrollY") > before
+    assert page.evaluate("scrollY") < before
     assert zoom(page) == 1
     page.locator("#scroll").scroll_into_view_if_needed()
     point(page, 4.0)
@@ -212,6 +214,23 @@ def test_narrow_screens_need_no_sideways_scrolling(opened, width: int) -> None:
         preview = page.locator("#preview").bounding_box()
         assert preview["x"] >= 0
         assert preview["x"] + preview["width"] <= width
+
+
+def test_a_crowd_on_a_narrow_screen(opened, film, tmp_path: Path) -> None:
+    """Twenty people of long names: what is wide scrolls by itself, and by keyboard."""
+    video, _ = film
+    spans = [[(i, i + 40), (60 + i // 2, 90)] for i in range(20)]
+    names = [f"Somebody of the rather long name {i}" if i % 2 else "Unbreakable" * 9 + str(i) for i in range(20)]
+    times = [i / 20 for i in range(101)]
+    crowd = make_timeline(list(zip(names, spans, strict=True)), times=times, size=(320, 240), rate=20)
+    fastface.report(video, crowd, tmp_path / "crowd.html")
+    page = opened(360, 740, file=tmp_path / "crowd.html")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    table = page.get_by_role("region", name="Table of seconds")
+    assert table.evaluate("e => e.scrollWidth > e.clientWidth")
+    table.press("ArrowRight")
+    page.wait_for_timeout(300)
+    assert table.evaluate("e => e.scrollLeft") > 0
 
 
 def test_light_and_dark(opened) -> None:

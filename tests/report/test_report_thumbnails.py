@@ -73,6 +73,10 @@ def test_refusals(film, tmp_path: Path) -> None:
         timeline.thumbnails(tmp_path / "gone.mp4")
     with pytest.raises(InputValidationError, match="shows 320 x 240"):
         replace(timeline, video={**timeline.video, "height": 360}).thumbnails(video)
+    nobody = replace(timeline, identities=(), tracks=(), faces=timeline.faces[:0])
+    assert nobody.thumbnails(video) == {}
+    with pytest.raises(InputValidationError, match="shows 320 x 240"):
+        replace(nobody, video={**timeline.video, "height": 360}).thumbnails(video)
 
 
 def test_times_beyond_the_video(film) -> None:

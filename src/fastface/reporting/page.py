@@ -204,7 +204,7 @@ def _together(timeline: Timeline, people: list[Identity], total: int, faces: Map
         body += f'<tr><th scope="row"><div>{name}</div></th>{cells}</tr>'
     rest = f"<p>The {len(people)} people with the most screen time of {total}.</p>" if total > len(people) else ""
     return (
-        '<div class="wide" tabindex="0" role="region" aria-label="Who appears with whom"><table class="together">'
+        '<div class="wide" tabindex="0" role="region" aria-label="Table of seconds"><table class="together">'
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>{rest}"
     )
 
