@@ -15,14 +15,14 @@ from fastface.timeline import Timeline
 
 
 @pytest.fixture(scope="session")
-def film(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Timeline]:
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Timeline]:
     path = tmp_path_factory.mktemp("report") / "film.mp4"
     return path, make_film(path)
 
 
 @pytest.fixture(scope="session")
-def page_file(film: tuple[Path, Timeline]) -> Path:
-    video, timeline = film
+def page_file(drawn: tuple[Path, Timeline]) -> Path:
+    video, timeline = drawn
     path = video.with_name("report.html")
     assert fastface.report(video, timeline, path) == path
     return path

@@ -216,9 +216,9 @@ def test_narrow_screens_need_no_sideways_scrolling(opened, width: int) -> None:
         assert preview["x"] + preview["width"] <= width
 
 
-def test_a_crowd_on_a_narrow_screen(opened, film, tmp_path: Path) -> None:
+def test_a_crowd_on_a_narrow_screen(opened, drawn, tmp_path: Path) -> None:
     """Twenty people of long names: what is wide scrolls by itself, and by keyboard."""
-    video, _ = film
+    video, _ = drawn
     spans = [[(i, i + 40), (60 + i // 2, 90)] for i in range(20)]
     names = [f"Somebody of the rather long name {i}" if i % 2 else "Unbreakable" * 9 + str(i) for i in range(20)]
     times = [i / 20 for i in range(101)]

@@ -141,8 +141,8 @@ class TestContent:
             ground = 120 if time < 2 else 30 if time < 4 else 240
             assert abs(int(np.median(pixels[-8:])) - ground) < 12
 
-    def test_nobody(self, film, tmp_path: Path) -> None:
-        video, timeline = film
+    def test_nobody(self, drawn, tmp_path: Path) -> None:
+        video, timeline = drawn
         nobody = replace(timeline, identities=(), tracks=(), faces=timeline.faces[:0])
         fastface.report(video, nobody, tmp_path / "a.html")
         text = (tmp_path / "a.html").read_text()
@@ -176,8 +176,8 @@ class TestSize:
 
 
 class TestWriting:
-    def test_replaces_only_when_all_is_written(self, film, tmp_path: Path) -> None:
-        video, timeline = film
+    def test_replaces_only_when_all_is_written(self, drawn, tmp_path: Path) -> None:
+        video, timeline = drawn
         target = tmp_path / "a.html"
         target.write_text("before")
         wrong = replace(timeline, video={**timeline.video, "width": 640})
@@ -190,20 +190,20 @@ class TestWriting:
         assert target.read_text("utf-8").startswith("<!doctype html>")
         assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
 
-    def test_names_of_pages(self, film, tmp_path: Path) -> None:
+    def test_names_of_pages(self, drawn, tmp_path: Path) -> None:
         with pytest.raises(InputValidationError, match=r"a\.pdf'.*must end in \.html"):
-            fastface.report(*film, tmp_path / "a.pdf")
+            fastface.report(*drawn, tmp_path / "a.pdf")
 
-    def test_paths_that_are_no_utf_8(self, film, tmp_path: Path) -> None:
+    def test_paths_that_are_no_utf_8(self, drawn, tmp_path: Path) -> None:
         import os
 
-        video, timeline = film
+        video, timeline = drawn
         odd = replace(timeline, video={**timeline.video, "path": os.fsdecode(b"/x/\xff.mp4")})
         fastface.report(video, odd, tmp_path / "a.html")
         assert "<title>?.mp4</title>" in (tmp_path / "a.html").read_text("utf-8")
 
-    def test_command(self, film, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        video, timeline = film
+    def test_command(self, drawn, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        video, timeline = drawn
         timeline.to_json(tmp_path / "t.json")
         assert main(["report", str(video), str(tmp_path / "t.json"), "-o", str(tmp_path / "a.html")]) == 0
         assert capsys.readouterr().out == f"written: {tmp_path / 'a.html'}\n"
@@ -212,9 +212,9 @@ class TestWriting:
         assert "must end in .html" in capsys.readouterr().err
 
 
-def test_broken_video(film, tmp_path: Path) -> None:
+def test_broken_video(drawn, tmp_path: Path) -> None:
     """What is damaged is left out; what cannot be shown at all is said."""
-    video, timeline = film
+    video, timeline = drawn
     content = bytearray(video.read_bytes())
     start = content.index(b"mdat") + 4
     torn = content.copy()

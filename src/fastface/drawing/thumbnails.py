@@ -86,21 +86,16 @@ def face_and_frame_thumbnails(
     if not 16 <= size <= 1024:
         raise InputValidationError(f"size is {size}, must be in [16, 1024] pixels")
     faces, shown = timeline.faces, {}
-    wishes = []
-    wanted = [person.id for person in timeline.identities] if people is None else list(people)
-
-    def checked(frame: Frame) -> Frame:
-        check_size(timeline, video, *frame.size)
-        return frame
-
-    for who in wanted:
+    # The first frame is looked at in any case: it says whether this is the timeline's video.
+    wishes = [Wish(0.0, 0.0, lambda frame: check_size(timeline, video, *frame.size))]
+    for who in [person.id for person in timeline.identities] if people is None else people:
         rows = np.flatnonzero(faces.identity == who)
         if not len(rows):
             continue
         best = best_face(timeline, rows)
 
         def keep_face(frame: Frame, who: int = who, best: int = best) -> None:
-            face = cropped(checked(frame).image(), faces.box[best])
+            face = cropped(_whole(frame, timeline), faces.box[best])
             shown[who] = face.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
         wishes.append(Wish(float(faces.time[best]), 0.0, keep_face))
@@ -111,13 +106,17 @@ def face_and_frame_thumbnails(
 
     def keep_frame(frame: Frame) -> None:
         strip.times.append(frame.time)
-        strip.pictures.append(jpeg(checked(frame).image((width, height))))
+        strip.pictures.append(jpeg(frame.image((width, height))))
 
-    # The first frame is looked at in any case: it says whether this is the timeline's video.
-    wishes.append(Wish(0.0, 0.0, checked))
     wishes += [Wish((i + 0.5) * step, 0.45 * step, keep_frame) for i in range(frames)]
     visit(video, wishes)
     return shown, strip
+
+
+def _whole(frame: Frame, timeline: Timeline) -> Image.Image:
+    """The frame in the video's size, in which boxes are; a picture that changes size in mid-stream is scaled back."""
+    size = (int(timeline.video.get("width") or frame.size[0]), int(timeline.video.get("height") or frame.size[1]))
+    return frame.image(None if size == frame.size else size)
 
 
 def _scaled(timeline: Timeline, longest: int) -> tuple[int, int]:

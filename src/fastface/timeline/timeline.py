@@ -358,7 +358,7 @@ class Timeline:
         """
         from fastface.drawing.thumbnails import face_thumbnails
 
-        return {who: np.asarray(picture) for who, picture in face_thumbnails(self, video, size).items()}
+        return {who: np.array(picture) for who, picture in face_thumbnails(self, video, size).items()}
 
     def with_run(self, **facts: Any) -> Timeline:
         """The same timeline with these entries of `run` added or replaced."""

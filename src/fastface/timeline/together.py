@@ -35,13 +35,15 @@ def stretches(timeline: Timeline) -> list[Stretch]:
         for span in person.instances:
             changes.setdefault(span.start, Counter())[person.id] += 1
             changes.setdefault(span.end, Counter())[person.id] -= 1
-    order = [person.id for person in timeline.identities]
+    place = {person.id: i for i, person in enumerate(timeline.identities)}
     there: Counter[int] = Counter()
     found: list[Stretch] = []
     for start, end in pairwise(sorted(changes)):
         for who, change in changes[start].items():
             there[who] += change
-        people = tuple(who for who in order if there[who] > 0)
+            if not there[who]:
+                del there[who]
+        people = tuple(sorted(there, key=place.__getitem__))
         if not people:
             continue
         if found and found[-1].end == start and found[-1].people == people:
