@@ -172,6 +172,7 @@ class TestSize:
         text = page._page(timeline, people, 7200.0, faces, strip.within(page.FRAMES_BYTES))
         assert 1_000_000 < len(text) < 4_000_000
         assert text.count('class="lane ') == 100
+        assert '<span class="face p99" aria-hidden="true">N</span>' in text, "no picture: the initial"
         assert "The 24 people with the most screen time of 100." in text
 
 

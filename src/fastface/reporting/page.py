@@ -149,8 +149,9 @@ def _face_style(person: Identity, face: Image.Image | None) -> str:
 
 
 def _face(person: Identity, known: bool) -> str:
-    """A round picture, else the initial; the name stands beside it."""
-    inner = "" if known else _text(person.label.strip()[:1].upper() or "?")
+    """A round picture, else the initial, or the number of somebody unnamed; the name stands beside it."""
+    named = (person.name or person.gallery_id or "").strip()
+    inner = "" if known else _text(named[:1].upper() or person.id + 1)
     return f'<span class="face p{person.id}" aria-hidden="true">{inner}</span>'
 
 
