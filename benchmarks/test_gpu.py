@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def encode(source: Path, out: Path, codec: str, height: int, times: int) -> None
         stream.width, stream.height, stream.pix_fmt = height * 16 // 9, height, "yuv420p"
         for i in range(gop):
             frame = frames[i % len(frames)]
-            frame.pts, frame.pict_type = i, 0
+            frame.pts, frame.time_base, frame.pict_type = i, Fraction(1, 25), 0
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fastface.memory_guard import gpu_memory_guard
     from fastface.person_search import Found, FoundSpan, SearchResult, search
     from fastface.pipeline import Pipeline
+    from fastface.reporting import report
     from fastface.timeline import Appearance, Identity, Span, Timeline, Track
     from fastface.validation import Limits
     from fastface.version import __version__
@@ -49,6 +50,7 @@ _LAZY = {
     "gpu_memory_guard": "fastface.memory_guard",
     "process": "fastface.api",
     "render": "fastface.drawing",
+    "report": "fastface.reporting",
     "search": "fastface.person_search",
     "timeline_picture": "fastface.drawing",
     "timeline_schema": "fastface.api",
@@ -77,6 +79,7 @@ __all__ = [
     "gpu_memory_guard",
     "process",
     "render",
+    "report",
     "search",
     "timeline_picture",
     "timeline_schema",

@@ -24,6 +24,7 @@ from fastface.decode import LibavDecoder
 from fastface.decode.device import Unsupported
 from fastface.decode.nvdec import NvdecDecoder
 from fastface.errors import FastFaceError
+from fastface.export import FORMATS
 from fastface.gallery import Gallery
 from fastface.timeline import Identity, Span, Timeline, Track
 from fastface.types import Embeddings, Faces
@@ -267,9 +268,8 @@ def timeline(rng: random.Random, sources: Path, folder: Path) -> tuple[list[str]
         if written is not None:
             again = Timeline.from_json(folder / "out.json")
             assert again.to_json() == one.to_json(), "written, and read as another"
-    if rng.random() < 0.1:
-        _ask(edits, lambda: read.to_csv(folder / "out.csv"))
-        _ask(edits, lambda: read.to_parquet(folder / "out.parquet"))
+    for form in FORMATS if rng.random() < 0.1 else ():
+        _ask(edits, lambda form=form: read.export(folder / f"out{form.ending}"))
     return done, ["read"]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fastface.cli.search import add_threshold_options
 from fastface.errors import InputValidationError
+from fastface.words import clock
 
 if TYPE_CHECKING:
     from fastface.timeline import Timeline
@@ -175,15 +176,6 @@ def _progress(show: bool) -> Iterator[Callable[[int, int | None], None] | None]:
             bar.update(task, completed=done, total=total if total and total >= done else None, rate=rate)
 
         yield update
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 0:07.5 or 1:02:03.4."""
-    tenths = round(seconds * 10)
-    hours, rest = divmod(tenths, 36000)
-    minutes, rest = divmod(rest, 600)
-    head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-    return f"{head}:{rest / 10:04.1f}"
 
 
 def summary(timeline: Timeline) -> None:

@@ -108,7 +108,7 @@ def _print(result: SearchResult) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from fastface.cli.process import clock
+    from fastface.words import clock
 
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     if result.found:

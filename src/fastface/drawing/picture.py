@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +14,11 @@ from PIL import Image, ImageDraw
 
 from fastface.drawing.colors import Colour, identity_color, text_color
 from fastface.drawing.fonts import fitted, font_for, printable
-from fastface.drawing.video import display_rotation, matrix_of, open_video
-from fastface.errors import InputValidationError, VideoProcessingError
+from fastface.drawing.frames import Frame, Wish, best_face, cropped, visit
+from fastface.errors import InputValidationError
 from fastface.files import replacing
 from fastface.timeline import Identity, Span, Timeline
+from fastface.words import count, lasting
 
 MOST_PEOPLE = 20
 """Rows of a picture at most; the others are counted below them."""
@@ -29,84 +29,9 @@ _PAPER, _LANE = (255, 255, 255), (243, 245, 248)
 _MARGIN, _NAMES = 48, 268  # pixels of the finished picture; _NAMES: avatar, name and time
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 _MOST_FACES_ON_BARS = 30
-_SEEK_BEYOND = 1.5  # seconds ahead up to which decoding on is quicker than seeking
-
-
-# --- frames by time ---
-
-
-@dataclass
-class _Wish:
-    """A frame that is wanted: its time in seconds, by how much it may be missed, and what to do with it."""
-
-    time: float
-    tolerance: float
-    use: Callable[[Any, int], None]
-
-
-def _visit(path: str | os.PathLike[str], wishes: list[_Wish]) -> None:
-    """Call each wish with its frame (av.VideoFrame) and rotation, in order of time; seeks rather than
-    decoding all."""
-    import av
-
-    with open_video(path) as container:
-        video = container.streams.video[0]
-        video.thread_type = "AUTO"
-        try:
-            frames = container.decode(video)
-            current = next(frames, None)
-            if current is None:
-                raise VideoProcessingError(f"no frame of {str(path)!r} can be decoded")
-            base, first = float(video.time_base), current.pts or 0
-            rotation = display_rotation(current)
-
-            def time_of(frame: Any) -> float:
-                return ((frame.pts or 0) - first) * base
-
-            for wish in sorted(wishes, key=lambda w: w.time):
-                if wish.time - time_of(current) > _SEEK_BEYOND:
-                    container.seek(first + round(wish.time / base), stream=video, backward=True)
-                    frames = container.decode(video)
-                    current = next(frames, current)
-                # Half a millisecond: times in a document are rounded to a microsecond.
-                tolerance = max(wish.tolerance, 5e-4)
-                while time_of(current) < wish.time - max(tolerance / 2, 5e-4):
-                    following = next(frames, None)
-                    if following is None:
-                        break
-                    current = following
-                if abs(time_of(current) - wish.time) <= tolerance + 1e-6:
-                    wish.use(current, rotation)
-        except av.error.FFmpegError as error:
-            raise VideoProcessingError(f"cannot read frames of {str(path)!r}: {error}") from error
-
-
-def _to_image(frame: Any, rotation: int, size: tuple[int, int] | None = None) -> Image.Image:
-    """A frame in display orientation; size: (width, height) to bring it to, in display orientation."""
-    matrix = matrix_of(frame)
-    if size is not None and rotation in (90, 270):
-        size = (size[1], size[0])
-    rgb = frame.reformat(
-        width=size[0] if size else None,
-        height=size[1] if size else None,
-        format="rgb24",
-        src_colorspace=matrix,
-        dst_colorspace=matrix,
-        interpolation="AREA" if size else None,
-    )
-    return Image.fromarray(np.ascontiguousarray(np.rot90(rgb.to_ndarray(), -rotation // 90)))
 
 
 # --- words and numbers ---
-
-
-def _length(seconds: float) -> str:
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _clock(seconds: float, step: float) -> str:
@@ -116,10 +41,6 @@ def _clock(seconds: float, step: float) -> str:
     if whole >= 3600:
         return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
     return f"{whole // 60}:{whole % 60:02d}"
-
-
-def _count(n: int, one: str, many: str) -> str:
-    return f"{n} {one if n == 1 else many}"
 
 
 # --- drawing ---
@@ -180,27 +101,6 @@ class _Sheet:
         return self.image.reduce(_SCALE)
 
 
-def _crop(picture: Image.Image, box: NDArray[np.float32]) -> Image.Image:
-    """A square around a face with a margin, moved into the picture where it reaches beyond."""
-    x1, y1, x2, y2 = (float(v) for v in box)
-    side = min(max(x2 - x1, y2 - y1) * 1.5, picture.width, picture.height)
-    left = min(max((x1 + x2 - side) / 2, 0.0), picture.width - side)
-    top = min(max((y1 + y2 - side) / 2 - 0.03 * side, 0.0), picture.height - side)
-    side = max(side, 1.0)
-    return picture.crop((round(left), round(top), round(left + side), round(top + side)))
-
-
-def _best_face(timeline: Timeline, rows: NDArray[np.int64]) -> int:
-    """Which of these rows of faces shows the person best: large, certain, and wholly inside the picture."""
-    faces = timeline.faces
-    box = faces.box[rows].astype(np.float64)
-    limit = np.array([timeline.video.get("width") or math.inf, timeline.video.get("height") or math.inf] * 2)
-    inside = np.clip(box, 0, limit)
-    area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
-    seen = (inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1]) / np.maximum(area, 1e-6)
-    return int(rows[np.argmax(area * faces.score[rows] * seen**2)])
-
-
 # --- the picture ---
 
 
@@ -247,15 +147,13 @@ class _Picture:
 
     # -- frames
 
-    def wishes(self) -> list[_Wish]:
+    def wishes(self) -> list[Wish]:
         faces = self.timeline.faces
-        found: list[_Wish] = []
+        found: list[Wish] = []
 
         def want_face(row: int, keep: Callable[[Image.Image], None]) -> None:
             box = faces.box[row]
-            found.append(
-                _Wish(float(faces.time[row]), 0.0, lambda frame, turn: keep(_crop(_to_image(frame, turn), box)))
-            )
+            found.append(Wish(float(faces.time[row]), 0.0, lambda frame: keep(cropped(frame.image(), box))))
 
         spans: list[tuple[float, _Row, Span, NDArray[np.int64]]] = []
         for row in self.rows:
@@ -266,7 +164,7 @@ class _Picture:
             def set_avatar(picture: Image.Image, row: _Row = row) -> None:
                 row.avatar = picture
 
-            want_face(_best_face(self.timeline, mine), set_avatar)
+            want_face(best_face(self.timeline, mine), set_avatar)
             for span in row.person.instances:
                 length = self.x(span.end) - self.x(span.start)
                 frame = faces.frame[mine]
@@ -280,18 +178,18 @@ class _Picture:
             def add_face(picture: Image.Image, position: tuple[float, float] = position) -> None:
                 self.bar_faces.append((*position, picture))
 
-            want_face(_best_face(self.timeline, rows), add_face)
+            want_face(best_face(self.timeline, rows), add_face)
 
         size = (round(self.frame_width * _SCALE), round(self.frame_height * _SCALE))
         for i in range(self.cells):
             middle = (i + 0.5) / self.cells * self.duration
 
-            def show(frame: Any, turn: int, i: int = i) -> None:
-                picture = _to_image(frame, turn, size)
+            def show(frame: Frame, i: int = i) -> None:
+                picture = frame.image(size)
                 place = (self.left + i * self.cell, self.strip_top, self.frame_width, self.frame_height)
                 self.sheet.paste(picture, *place, 5)
 
-            found.append(_Wish(middle, 0.45 * self.duration / self.cells, show))
+            found.append(Wish(middle, 0.45 * self.duration / self.cells, show))
         return found
 
     # -- parts
@@ -300,17 +198,17 @@ class _Picture:
         video, run = self.timeline.video, self.timeline.run
         name = Path(str(video.get("path", "video"))).name
         self.sheet.text(_MARGIN, 76, name, 34, bold=True, room=self.width - 2 * _MARGIN)
-        parts = [_length(self.duration)]
+        parts = [lasting(self.duration)]
         if video.get("width") and video.get("height"):
             parts.append(f"{video['width']} x {video['height']}")
         if video.get("average_rate"):
             parts.append(f"{float(video['average_rate']):.4g} frames/s")
-        parts.append(_count(len(self.people), "person", "people"))
-        parts.append(_count(len(self.timeline.faces), "face", "faces"))
+        parts.append(count(len(self.people), "person", "people"))
+        parts.append(count(len(self.timeline.faces), "face", "faces"))
         if run.get("device"):
             parts.append(f"on {run['device']}")
         if run.get("seconds"):
-            parts.append(f"processed in {_length(float(run['seconds']))}")
+            parts.append(f"processed in {lasting(float(run['seconds']))}")
         self.sheet.text(_MARGIN, 112, "   ·   ".join(parts), 17, _SOFT, room=self.width - 2 * _MARGIN)
 
     def scale(self) -> None:
@@ -345,7 +243,7 @@ class _Picture:
             x = _MARGIN + size + 16
             room = self.left - x - 16
             self.sheet.text(x, middle - 4, row.person.label, 19, bold=True, room=room)
-            share = f"{_length(row.person.screen_time)}  ·  {100 * row.person.screen_time / self.duration:.0f}%"
+            share = f"{lasting(row.person.screen_time)}  ·  {100 * row.person.screen_time / self.duration:.0f}%"
             self.sheet.text(x, middle + 19, share, 15, _SOFT, room=room)
 
     def bars(self) -> None:
@@ -367,8 +265,8 @@ class _Picture:
         y = self.rows_end + 34
         rest = self.people[len(self.shown) :]
         if rest:
-            together = _length(sum(p.screen_time for p in rest))
-            more = _count(len(rest), "more person", "more people")
+            together = lasting(sum(p.screen_time for p in rest))
+            more = count(len(rest), "more person", "more people")
             self.sheet.text(_MARGIN, y, f"and {more}, {together} of screen time together", 16, _SOFT)
         elif not self.people:
             middle = (self.axis + 9 + self.rows_end) / 2
@@ -412,7 +310,7 @@ def timeline_picture(
         raise InputValidationError(f"width must be in [800, 8000] pixels, is {width}")
     picture = _Picture(timeline, width)
     with replacing(target) as temporary:
-        _visit(video_path, picture.wishes())
+        visit(video_path, picture.wishes())
         picture.header()
         picture.lanes()
         picture.scale()

@@ -339,6 +339,20 @@ def display_rotation(frame: Any) -> int:
     return degrees
 
 
+def check_size(timeline: Timeline, path: str | os.PathLike[str], width: int, height: int) -> None:
+    """A video that shows frames of this size may be the timeline's.
+
+    Raises:
+        InputValidationError: it cannot be.
+    """
+    expected = (timeline.video.get("width"), timeline.video.get("height"))
+    if None not in expected and expected != (width, height):
+        raise InputValidationError(
+            f"the timeline is of a video of {expected[0]} x {expected[1]} pixels, "
+            f"{os.fspath(path)!r} shows {width} x {height}"
+        )
+
+
 def matrix_of(frame: Any) -> str:
     """libswscale's name of the matrix that a decoded frame (av.VideoFrame) was made with."""
     number = int(frame.colorspace)
@@ -441,12 +455,7 @@ class _Writer:
         told = self.timeline.video.get("rotation")
         self.convert = _Converter(frame, context, display_rotation(frame) if told is None else int(told))
         width, height = self.convert.display
-        expected = (self.timeline.video.get("width"), self.timeline.video.get("height"))
-        if None not in expected and expected != (width, height):
-            raise InputValidationError(
-                f"the timeline is of a video of {expected[0]} x {expected[1]} pixels, "
-                f"{self.path!r} shows {width} x {height}"
-            )
+        check_size(self.timeline, self.path, width, height)
         ink = _Ink(self.convert.matrix, self.convert.full)
         self.painter = _Painter(self.timeline, width, height, ink, self.similarity)
         try:

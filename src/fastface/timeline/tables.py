@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from typing import TYPE_CHECKING
@@ -36,10 +37,36 @@ def faces_frame(timeline: Timeline) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def write_csv(timeline: Timeline, path: str | os.PathLike[str]) -> None:
-    """See :meth:`Timeline.to_csv`."""
+def spans_frame(timeline: Timeline) -> pd.DataFrame:
+    """One row per instance of a person, ordered by start: identity, name, gallery_id, label, start, end, duration
+    (seconds), start_frame, end_frame, similarity, threshold."""
+    import pandas as pd
+
+    rows = [
+        {**{k: person[k] for k in ("id", "name", "gallery_id", "similarity", "threshold")}, **span, "label": told.label}
+        for person, told in zip(timeline.to_dict()["identities"], timeline.identities, strict=True)
+        for span in person["instances"]
+    ]
+    rows.sort(key=lambda r: (r["start"], r["id"]))
+
+    def column(name: str, dtype: str) -> pd.api.extensions.ExtensionArray:
+        return pd.array([r[name] for r in rows], dtype=dtype)
+
+    columns: dict[str, object] = {"identity": column("id", "Int64")}
+    columns |= {name: column(name, "string") for name in ("name", "gallery_id", "label")}
+    start, end = (column(name, "float64") for name in ("start", "end"))
+    columns |= {"start": start, "end": end, "duration": (end - start).round(6)}
+    columns |= {name: column(name, "int64") for name in ("start_frame", "end_frame")}
+    columns |= {name: column(name, "float64") for name in ("similarity", "threshold")}
+    return pd.DataFrame(columns)
+
+
+def write_csv(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table as CSV, whole or not at all."""
+    # Python's writer leaves a lone carriage return without quotes, and readers take it for the end of a row.
+    returns = any(table[c].str.contains("\r", regex=False).any() for c in table.select_dtypes("string"))
     with replacing(path) as temporary:
-        faces_frame(timeline).to_csv(temporary, index=False)
+        table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL)
 
 
 def write_parquet(timeline: Timeline, path: str | os.PathLike[str]) -> None:

@@ -297,9 +297,9 @@ class Timeline:
         Raises:
             InputValidationError: `path` cannot be written.
         """
-        from fastface.timeline.tables import write_csv
+        from fastface.timeline.tables import faces_frame, write_csv
 
-        write_csv(self, path)
+        write_csv(faces_frame(self), path)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`to_dataframe` as Parquet; video, run, identities and tracks go into the file's metadata as JSON,
@@ -311,6 +311,54 @@ class Timeline:
         from fastface.timeline.tables import write_parquet
 
         write_parquet(self, path)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        format: str | None = None,
+        *,
+        rate: float | None = None,
+        start_timecode: str | None = None,
+    ) -> None:
+        """Write the timeline for another program; the file is replaced only when all is written.
+
+        Args:
+            path: the file.
+            format: "json", "csv-spans", "csv-faces", "parquet", "vtt-chapters", "vtt-metadata", "edl", "otio", "mot" or
+                "rekognition", see docs/exports.md. None: as the file's ending says, where one ending means one format.
+            rate: frames a second that edl and otio count in, such as 29.97; None: the known rate nearest to the video's
+                average. Frames are computed from seconds.
+            start_timecode: at which the timeline of edl and otio begins; None: "01:00:00:00" for edl, unsaid for otio.
+
+        Raises:
+            InputValidationError: an argument is not what it must be, the file's ending does not say which format is
+                meant, `path` cannot be written, the timeline lacks what the format needs (a frame rate, the size of the
+                picture), or OpenTimelineIO is not installed.
+        """
+        from fastface.export import export
+
+        export(self, path, format, rate=rate, start_timecode=start_timecode)
+
+    def thumbnails(self, video: str | os.PathLike[str], *, size: int = 96) -> dict[int, NDArray[np.uint8]]:
+        """The best face of each person, cut out of the video as a square.
+
+        Of the video only the frames that are shown are decoded, and those from the key frame before each.
+
+        Args:
+            video: the video that this timeline is of.
+            size: pixels of a side, in [16, 1024].
+
+        Returns:
+            By id of the person: [size, size, 3] uint8, RGB. Who has no face here, or none whose frame can be decoded,
+            is left out.
+
+        Raises:
+            InputValidationError: size is out of its range, the video cannot be read, or the timeline is of another.
+            VideoProcessingError: no frame of the video can be decoded.
+        """
+        from fastface.drawing.thumbnails import face_thumbnails
+
+        return {who: np.array(picture) for who, picture in face_thumbnails(self, video, size).items()}
 
     def with_run(self, **facts: Any) -> Timeline:
         """The same timeline with these entries of `run` added or replaced."""
