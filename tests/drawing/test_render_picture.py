@@ -104,7 +104,7 @@ def test_refusals_leave_nothing(clip, tmp_path):
     timeline, before = timeline_of(truth, path), sorted(tmp_path.iterdir())
     for arguments, message in [
         ((timeline, path, tmp_path / "p.jpg"), "must end in .png"),
-        ((timeline, tmp_path / "gone.mp4", tmp_path / "p.png"), "no such file"),
+        ((timeline, tmp_path / "gone.mp4", tmp_path / "p.png"), "does not exist"),
         ((timeline, path, tmp_path / "gone" / "p.png"), "does not exist"),
     ]:
         with pytest.raises(InputValidationError, match=message):

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from fastface.decode.probe import open_container, video_stream
 from fastface.drawing.colors import Colour, identity_color, text_color
 from fastface.drawing.fonts import fitted, font_for, printable
-from fastface.drawing.video import display_rotation, matrix_of, open_video
+from fastface.encode.planes import display_rotation, matrix_of
 from fastface.errors import InputValidationError, VideoProcessingError
 from fastface.files import replacing
 from fastface.timeline import Identity, Span, Timeline
@@ -49,8 +50,8 @@ def _visit(path: str | os.PathLike[str], wishes: list[_Wish]) -> None:
     decoding all."""
     import av
 
-    with open_video(path) as container:
-        video = container.streams.video[0]
+    with open_container(path) as container:
+        video = video_stream(container, path)
         video.thread_type = "AUTO"
         try:
             frames = container.decode(video)
