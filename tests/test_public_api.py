@@ -18,7 +18,7 @@ HEAVY = ("torch", "torchvision", "facenet_pytorch", "fastface._core", "numpy", "
 def test_the_names() -> None:
     """Changing this list is changing what users may rely on."""
     assert fastface.__all__ == [
-        "Appearance", "FastFaceError", "Found", "FoundSpan", "GPUError", "GPUMemoryError", "Gallery", "GalleryError",
+        "Appearance", "Clip", "FastFaceError", "Found", "FoundSpan", "GPUError", "GPUMemoryError", "Gallery", "GalleryError",
         "Identity", "InputValidationError", "Limits", "ModelError", "Pipeline", "SearchResult", "Span", "Timeline",
         "Track", "VideoProcessingError", "__version__", "process", "render", "search", "timeline_picture",
         "timeline_schema"]  # fmt: skip
@@ -118,5 +118,5 @@ with contextlib.suppress(SystemExit):
 def test_help_names_every_command() -> None:
     done = subprocess.run([sys.executable, "-m", "fastface", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    for command in ("process", "search", "gallery", "calibrate", "render", "models", "demo", "doctor"):
+    for command in ("process", "search", "gallery", "calibrate", "render", "clip", "models", "demo", "doctor"):
         assert command in done.stdout

@@ -23,6 +23,7 @@ from fastface.errors import (
 
 if TYPE_CHECKING:
     from fastface.api import process, timeline_schema
+    from fastface.clip import Clip
     from fastface.drawing import render, timeline_picture
     from fastface.gallery import Gallery
     from fastface.person_search import Found, FoundSpan, SearchResult, search
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 # Where each lazy name lives.
 _LAZY = {
     "Appearance": "fastface.timeline",
+    "Clip": "fastface.clip",
     "Found": "fastface.person_search",
     "FoundSpan": "fastface.person_search",
     "Gallery": "fastface.gallery",
@@ -54,6 +56,7 @@ _LAZY = {
 
 __all__ = [
     "Appearance",
+    "Clip",
     "FastFaceError",
     "Found",
     "FoundSpan",

@@ -1,4 +1,4 @@
-"""The command line: `fastface process | search | gallery | calibrate | render | models | demo | doctor`.
+"""The command line: `fastface process | search | gallery | calibrate | render | clip | models | demo | doctor`.
 
 Exit codes: 0 done, 1 another failure of ours, 2 usage, 3 bad input, 4 models missing, 5 GPU failure, 130 interrupted,
 143 terminated.
@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 
-_COMMANDS = ("process", "search", "gallery", "calibrate", "render", "models", "demo", "doctor")
+_COMMANDS = ("process", "search", "gallery", "calibrate", "render", "clip", "models", "demo", "doctor")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -26,8 +26,9 @@ HOLD = 0.5
 ENLARGE = 1.7
 """Sides of what is covered over those of the detected box, which reaches from the brow to the chin."""
 
-CELLS = 6
-"""Colours that are left along the longer side of what is covered: between three and four across the face."""
+CELLS: dict[Hide, int] = {"blur": 4, "pixelate": 6}
+"""Colours that are left along the longer side of what is covered. A smooth course through six still looks like a face
+to the detector now and then (a score of 0.92 once in 604 places), six cells do not."""
 
 _VELOCITY_OVER = 0.2  # seconds of a track by which it is told where the face was going
 
@@ -86,7 +87,7 @@ class Cover:
         """Cover what is to be covered at a time, in a picture of even size."""
         for box in self.boxes(time):
             x1, y1, x2, y2 = box.tolist()
-            cell = max(x2 - x1, y2 - y1) / CELLS
+            cell = max(x2 - x1, y2 - y1) / CELLS[self.kind]
             height, width = planes[0].shape
             left, top = max(int(x1) // 2 * 2, 0), max(int(y1) // 2 * 2, 0)
             right, bottom = min(-(-int(np.ceil(x2)) // 2) * 2, width), min(-(-int(np.ceil(y2)) // 2) * 2, height)

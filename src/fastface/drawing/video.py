@@ -15,7 +15,7 @@ from fastface.decode.probe import open_container, video_stream
 from fastface.drawing.boxes import Boxes
 from fastface.drawing.cover import Cover, Hide, hidden_people
 from fastface.drawing.paint import Canvas, Ink, Marks, Painter
-from fastface.encode.container import checked_target, muxer_options
+from fastface.encode.container import check_size, checked_target, muxer_options
 from fastface.encode.h264 import Coding
 from fastface.encode.planes import Converter, display_rotation
 from fastface.encode.sound import Passing
@@ -67,7 +67,7 @@ class _Writer:
         told = self.timeline.video.get("rotation")
         self.convert = Converter(frame, context, display_rotation(frame) if told is None else int(told))
         width, height = self.convert.display
-        check_size(self.timeline, width, height, self.path)
+        check_size(self.timeline.video, width, height, self.path)
         self.painter = Painter(self.timeline, width, height, Ink(self.convert.matrix, self.convert.full), self.marks)
         self.stream = Coding.of(self.convert, context, self.rate, self.base).stream(self.container)
         for source in self.sources:
@@ -127,19 +127,6 @@ class _Writer:
         self.container.mux(self.stream.encode(None))
         for sound in self.sounds.values():
             sound.end()
-
-
-def check_size(timeline: Timeline, width: int, height: int, path: str) -> None:
-    """Make sure that a video's pictures have the size that its timeline says.
-
-    Raises:
-        InputValidationError: they have not, so that it is the timeline of another video.
-    """
-    expected = (timeline.video.get("width"), timeline.video.get("height"))
-    if None not in expected and expected != (width, height):
-        raise InputValidationError(
-            f"the timeline is of a video of {expected[0]} x {expected[1]} pixels, {path!r} shows {width} x {height}"
-        )
 
 
 def render(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from fastface.errors import InputValidationError
 
@@ -25,6 +26,24 @@ def checked_target(out: str | os.PathLike[str], video: str | os.PathLike[str]) -
     if target.exists() and target.samefile(video):
         raise InputValidationError(f"cannot write {str(target)!r}: it is the video that is to be read")
     return target
+
+
+def check_size(told: Mapping[str, Any], width: int, height: int, path: str) -> None:
+    """Make sure that a video's pictures have the size that its timeline says.
+
+    Args:
+        told: the timeline's `video`.
+        width, height: of the video, display pixels.
+        path: of the video.
+
+    Raises:
+        InputValidationError: they have not, so that it is the timeline of another video.
+    """
+    expected = (told.get("width"), told.get("height"))
+    if None not in expected and expected != (width, height):
+        raise InputValidationError(
+            f"the timeline is of a video of {expected[0]} x {expected[1]} pixels, {path!r} shows {width} x {height}"
+        )
 
 
 def muxer_options(suffix: str, bases: Iterable[Fraction]) -> dict[str, str]:

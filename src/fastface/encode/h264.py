@@ -79,6 +79,12 @@ class Coding:
         self._apply(context)
         return context
 
+    def header(self) -> bytes:
+        """The parameter sets that every encoder of this coding gives, in Annex B."""
+        encoder = self.encoder(1)
+        encoder.open()
+        return bytes(encoder.extradata)
+
     def _options(self) -> dict[str, str]:
         return {**_OPTIONS, "x264-params": f"sps-id={self.sets}"} if self.sets else dict(_OPTIONS)
 
