@@ -6,6 +6,8 @@ import pytest
 from coded import assert_in_step, make_coded, ntsc, read_pictures, timeline_of, uneven
 
 KINDS = {"ntsc": (ntsc, "mp4", "aac"), "vfr": (uneven, "mp4", "flac"), "vfr-mkv": (uneven, "mkv", "flac")}
+TWO = ["ntsc", "vfr"]
+LENGTHS = [60, pytest.param(600, marks=pytest.mark.slow)]
 FRAME = 1 / 30
 A = [(3.2, 9.7), (21.01, 24.5), (25.0, 27.3), (48.0, 50.0)]
 B = [(7.5, 14.0), (24.5, 26.0), (55.0, 57.0)]
@@ -23,7 +25,9 @@ def made(tmp_path_factory):
             path = tmp_path_factory.mktemp("coded") / f"{kind}.{suffix}"
             coded = make_coded(path, *stamps(seconds), sound=sound, gop=30)
             moves = [0] if seconds == 60 else [0, seconds / 2, seconds - 60]
-            people = {name: [(a + m, b + m) for m in moves for a, b in spans] for name, spans in (("Ann", A), ("Bob", B))}
+            people = {
+                name: [(a + m, b + m) for m in moves for a, b in spans] for name, spans in (("Ann", A), ("Bob", B))
+            }
             cache[kind, seconds] = coded, timeline_of(coded, people)
         return cache[kind, seconds]
 
@@ -42,8 +46,8 @@ MODES = {
 }
 
 
-@pytest.mark.parametrize("seconds", [60, pytest.param(600, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seconds", LENGTHS)
+@pytest.mark.parametrize("kind", [*TWO, pytest.param("vfr-mkv", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode(made, tmp_path, mode, kind, seconds):
     coded, timeline = made(kind, seconds)
@@ -71,13 +75,11 @@ def coded_as_read(coded):
     return replace(coded, times=exact, end=(source.end - int(source.stamps[0])) * source.base)
 
 
-@pytest.mark.parametrize("seconds", [60, pytest.param(600, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", ["ntsc", "vfr"])
+@pytest.mark.parametrize("seconds", LENGTHS)
+@pytest.mark.parametrize("kind", TWO)
 def test_side_by_side(made, tmp_path, monkeypatch, kind, seconds):
     """Who is there is shown; who is away stands still in their last picture, before the first one in that."""
-    from fastface.clip import clips as module
-
-    monkeypatch.setattr(module, "SPLIT_SIZE", (192, 96))
+    monkeypatch.setattr("fastface.clip.clips.SPLIT_SIZE", (192, 96))
     coded, timeline = made(kind, seconds)
     clips = timeline.clips(coded.path, split=("Ann", "Bob"), folder=tmp_path)
     for clip in clips:

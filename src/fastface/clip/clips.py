@@ -46,13 +46,16 @@ def make_clips(
     coding, view_of = _look(timeline, source, people, wishes)
     if wishes.fast and note is None:
         coding = fast_coding(source)
+    notes = [note] if note else []
+    if source.damaged:
+        notes.append(f"{source.damaged} packets of {source.path!r} are damaged and were left out")
     _make_folder(Path(folder))
     for file in files:
         checked_target(file.path, source.path)
     parts = [part for file in files for part in file.parts]
     with Pool(source, parts, coding, view_of, workers or cores(), progress) as pool:
         encoded = iter(pool)
-        return tuple(write_file(source, file, encoded, coding, (note,) if note else ()) for file in files)
+        return tuple(write_file(source, file, encoded, coding, tuple(notes)) for file in files)
 
 
 def _check_length(timeline: Timeline, source: Source) -> None:

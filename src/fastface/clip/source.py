@@ -60,6 +60,7 @@ class Source:
         plain: whether pictures are 8-bit 4:2:0, progressive, and shown as they are coded, not turned.
         extradata: parameter sets that the container holds.
         sounds: indexes of the sound streams that can be decoded.
+        damaged: packets of the picture that are damaged and left out.
     """
 
     path: str
@@ -73,6 +74,7 @@ class Source:
     plain: bool
     extradata: bytes
     sounds: tuple[int, ...]
+    damaged: int
 
     def seconds(self, stamp: int) -> float:
         """A time stamp as seconds from the first picture."""
@@ -135,7 +137,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         except Unsupported as error:
             raise InputValidationError(f"{info.path!r} cannot be cut: {error}") from error
     end = max(int(stamps[-1]) + 1, last or int(stamps[-1]) + max(round(1 / rate / base), 1))
-    return Source(info.path, info, coding, base, stamps, end, safe, reorder, plain, extradata, sounds)
+    return Source(info.path, info, coding, base, stamps, end, safe, reorder, plain, extradata, sounds, stats.skipped)
 
 
 def _stamps(reader: SegmentReader) -> tuple[NDArray[np.int64], tuple[int, ...], int, int | None]:

@@ -40,6 +40,7 @@ _TAUS = (0.3, 0.45, 0.65, 0.9, 1.3)  # seconds
 _ZOOM = 1.5  # a change of size is more noticeable than one of place: it is made even over so many times longer
 _STEP = 1 / 240  # seconds of the grid that paths are computed on
 _SLOPE_OVER = 0.5  # seconds at the ends of a shot by which it is told how the face moves there
+_FEWEST = 3  # detections by which it is told
 _SHORT, _NEAR = 0.2, 0.25  # a gap longer than this (seconds) over less than that (heights) need not be a cut
 
 
@@ -158,13 +159,14 @@ def _steady(
         aspect, size: of the window, of the picture.
         limits: lowest and highest window.
     """
-    best = None
+    best, most = None, 0
     for tau in _TAUS:
         grid, window = _smoothed(seen, box, tau, aspect, size, limits)
         run = Run(at, np.stack([np.interp(at, grid, column) for column in window.T], -1))
-        if best is not None and not _keeps(run.at(seen), box, aspect):
+        kept = _kept(run.at(seen), box, aspect)
+        if best is not None and kept < most:
             break
-        best = run
+        best, most = run, kept
         if len(grid) < 3 or acceleration(grid, window).max() <= ACCELERATION:
             break
     assert best is not None
@@ -194,8 +196,11 @@ def _extended(seen: Array, values: Array, inner: int, pad: int, *, flat: bool) -
     grid = seen[0] + _STEP * np.arange(-pad, inner + pad)
     out: Array = np.interp(grid, seen, values)
     for beyond, end in ((grid < seen[0], seen[0]), (grid > seen[-1], seen[-1])):
-        near = np.abs(seen - end) <= _SLOPE_OVER
-        line = np.polynomial.Polynomial.fit(seen[near], values[near], 0 if flat or near.sum() < 3 else 1)
+        away = np.abs(seen - end)
+        # Three detections, where they come rarely; of fewer, and of those at once, no slope can be told.
+        near = away <= max(_SLOPE_OVER, np.sort(away)[:_FEWEST][-1])
+        level = flat or near.sum() < _FEWEST or away[near].max() < _SLOPE_OVER / 2
+        line = np.polynomial.Polynomial.fit(seen[near], values[near], 0 if level else 1)
         out[beyond] = line(grid[beyond])
     return out
 
@@ -222,9 +227,8 @@ def acceleration(times: Array, window: Array) -> Array:
     return out
 
 
-def _keeps(window: Array, box: Array, aspect: float) -> bool:
-    """Whether the faces lie within the windows, as far as they fit into them."""
+def _kept(window: Array, box: Array, aspect: float) -> int:
+    """How many faces lie within their windows."""
     half = np.stack([window[:, 2] * aspect, window[:, 2]], 1) / 2
-    fits = (box[:, 2:] - box[:, :2] <= 2 * half).all(1)
     inside = (box[:, :2] >= window[:, :2] - half).all(1) & (box[:, 2:] <= window[:, :2] + half).all(1)
-    return bool((inside | ~fits).all())
+    return int(inside.sum())
