@@ -152,7 +152,7 @@ def _free_id(source: Source) -> int | None:
     for unit in _parameter_sets(source).split(b"\0\0\0\1")[1:]:
         kind = unit[0] & 0x1F
         # ITU-T H.264, 7.3.2.1.1 and 7.3.2.2: an SPS has profile, constraints and level in front of its id.
-        used.add(_exp_golomb(unit[4:] if kind == 7 else unit[1:]))
+        used.add(_exp_golomb(unit[4:] if kind in (7, 15) else unit[1:]))
     return next((i for i in range(1, _MOST_SETS + 1) if i not in used), None) if used else None
 
 

@@ -14,6 +14,7 @@ from fastface.clip.source import Cut, Source, parts_of
 from fastface.clip.spans import Interval, condensed, divided, merged, padded
 from fastface.errors import InputValidationError
 from fastface.timeline import Identity, Timeline
+from fastface.timeline.edit import spans_of_tracks
 
 _PART_SECONDS = 8.0  # long enough that beginning anew costs little, short enough that its packets fit into memory
 _LARGEST = 8192  # pixels
@@ -113,7 +114,7 @@ def plan(
 
 
 def _cuts(timeline: Timeline, source: Source, people: Sequence[Identity], wishes: Wishes) -> list[Cut]:
-    spans = padded(merged(_seen(timeline, source, people), wishes.max_gap), wishes.pad, source.duration)
+    spans = padded(merged(_seen(timeline, people), wishes.max_gap), wishes.pad, source.duration)
     if wishes.condense is not None:
         spans = condensed(spans, wishes.condense, source.duration)
     if wishes.segment is not None:
@@ -121,13 +122,11 @@ def _cuts(timeline: Timeline, source: Source, people: Sequence[Identity], wishes
     return [cut for cut in (source.cut(span) for span in spans) if cut.first < cut.last]
 
 
-def _seen(timeline: Timeline, source: Source, people: Sequence[Identity]) -> list[Interval]:
+def _seen(timeline: Timeline, people: Sequence[Identity]) -> list[Interval]:
     """When these people are on screen; nobody: when there is any face."""
     if people:
         return [(s.start, s.end) for person in people for s in person.instances]
-    last = len(source.stamps)
-    extents = [(min(t.start_frame, last), min(t.end_frame, last)) for t in timeline.tracks]
-    return [(source.seconds(source.stamp(a)), source.seconds(source.stamp(b))) for a, b in extents]
+    return [(s.start, s.end) for s in spans_of_tracks(timeline, list(timeline.tracks))]
 
 
 def _parts(source: Source, cuts: Sequence[Cut], fast: bool) -> tuple[Part, ...]:
