@@ -132,6 +132,20 @@ class TestFast:
         for clip in clips:
             assert assert_in_step(coded, clip) < 0.002
 
+    def test_it_can_be_sought(self, coded, tmp_path):
+        """Both kinds of parameter sets are in the header: decoding may begin in either part."""
+        (clip,) = timeline_of(coded, {"Ann": [(0.2, 3.4)]}).clips(coded.path, "Ann", folder=tmp_path, fast=True)
+        with av.open(str(clip.path)) as container:
+            stream = container.streams.video[0]
+            assert bytes(stream.codec_context.extradata)[5] & 31 == 2, "two sequence parameter sets"
+            for second in (2.9, 0.0, 1.5, 3.1):
+                container.seek(int(second / stream.time_base), stream=stream)
+                frame = next(container.decode(stream))
+                assert frame.key_frame
+                assert frame.time <= second + 1e-6
+                number = 6 + round(float(frame.time) * 30000 / 1001)
+                assert round((int(np.frombuffer(frame.planes[2], np.uint8)[200]) - 32) / 13) == number % 16
+
     def test_all_of_it(self, coded, tmp_path):
         (clip,) = timeline_of(coded, {"Ann": [(0, 9)]}).clips(coded.path, "Ann", folder=tmp_path, fast=True)
         assert clip.copied == clip.frames == len(coded.times)
@@ -228,6 +242,15 @@ class TestFiles:
         assert sorted(p.name for p in tmp_path.iterdir()) == ["Ann-001.mp4", "Ann-002.mp4"]
         assert (tmp_path / "Ann-002.mp4").read_text() == "old"
         assert not [t for t in threading.enumerate() if t.name.startswith("fastface-clip")]
+
+    def test_nothing_can_be_decoded(self, coded, timeline, tmp_path, monkeypatch):
+        from fastface.clip.cut import Encoded
+        from fastface.errors import VideoProcessingError
+
+        monkeypatch.setattr("fastface.clip.pool.encode_part", lambda *arguments: Encoded([], 45))
+        with pytest.raises(VideoProcessingError, match=r"not one picture for .*Ann-001"):
+            timeline.clips(coded.path, "Ann", folder=tmp_path / "out")
+        assert list((tmp_path / "out").iterdir()) == []
 
     def test_damage(self, coded, timeline, tmp_path):
         """Pictures that cannot be decoded are counted; the others are where they belong."""
