@@ -149,7 +149,7 @@ SECTIONS = ("step", "follow", "privacy", "parallel")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS)
-    parser.add_argument("--media", default=os.environ.get("FASTFACE_MEDIA") or str(ROOT.parent / "shared" / "media"))
+    parser.add_argument("--media", default=os.environ.get("FASTFACE_MEDIA", "media"))
     parser.add_argument("--keep")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--out", default=str(ROOT / "benchmarks" / "results"))
