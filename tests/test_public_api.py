@@ -19,8 +19,8 @@ def test_the_names() -> None:
     """Changing this list is changing what users may rely on."""
     assert fastface.__all__ == [
         "Appearance", "Clip", "FastFaceError", "Found", "FoundSpan", "GPUError", "GPUMemoryError", "Gallery",
-        "GalleryError", "Identity", "InputValidationError", "Limits", "ModelError", "Pipeline", "SearchResult", "Span", "Timeline",
-        "Track", "VideoProcessingError", "__version__", "process", "render", "search", "timeline_picture",
+        "GalleryError", "Identity", "InputValidationError", "Limits", "ModelError", "Pipeline", "SearchResult", "Span",
+        "Timeline", "Track", "VideoProcessingError", "__version__", "process", "render", "search", "timeline_picture",
         "timeline_schema"]  # fmt: skip
 
 

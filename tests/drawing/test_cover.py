@@ -66,6 +66,11 @@ class TestWhere:
         for identity, people, count in ((0, {0}, 1), (0, {1}, 0), (-1, {0}, 0), (-1, {-1, 0}, 1)):
             assert covered(track_of([[0, 0, 9, 9]], [1.0], identity), [1.0], frozenset(people))[0] == [count]
 
+    def test_a_track_of_which_only_some_faces_are_told(self):
+        timeline = track_of([[0, 0, 9, 9]] * 3, [1.0, 1.1, 1.2])
+        faces = dataclasses.replace(timeline.faces, identity=np.array([-1, 0, -1]))
+        assert covered(dataclasses.replace(timeline, faces=faces), [1.0, 1.2])[0] == [1, 1]
+
 
 class TestWho:
     def test_people(self, clip):

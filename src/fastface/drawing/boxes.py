@@ -37,7 +37,8 @@ class Trail:
         times: [n] float64, seconds.
         boxes: [n, 4] float32.
         landmarks: [n, 5, 2] float32.
-        identity: id of the person, -1 where not told.
+        identity: id of the person of its first face, -1 where not told.
+        identities: of all of its faces, which need not be told alike.
         end: number of the frame after the last one it is in.
     """
 
@@ -46,6 +47,7 @@ class Trail:
     boxes: NDArray[np.float32]
     landmarks: NDArray[np.float32]
     identity: int
+    identities: frozenset[int]
     end: int
 
     def between(self, k: int, time: float) -> Shown:
@@ -68,8 +70,9 @@ def trails(timeline: Timeline) -> list[Trail]:
     for rows in np.split(order, cuts) if len(order) else ():
         frames = faces.frame[rows]
         end = max(ends.get(int(faces.track[rows[0]]), 0), int(frames[-1]) + 1)
-        identity = int(faces.identity[rows[0]])
-        out.append(Trail(frames, faces.time[rows], faces.box[rows], faces.landmarks[rows], identity, end))
+        whose = faces.identity[rows].tolist()
+        all_of_it = (frames, faces.time[rows], faces.box[rows], faces.landmarks[rows])
+        out.append(Trail(*all_of_it, whose[0], frozenset(whose), end))
     return out
 
 

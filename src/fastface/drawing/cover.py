@@ -71,7 +71,7 @@ class Cover:
         self.people, self.kind = people, kind
         # A track ends with the last frame that was looked at; up to the next one nobody knows.
         self.after = HOLD + usual_step(timeline)
-        mine = [t for t in trails(timeline) if t.identity in people]
+        mine = [t for t in trails(timeline) if t.identities & people]  # one face of theirs hides the track
         self.waiting = sorted(mine, key=lambda t: float(t.times[0]), reverse=True)
         self.active: list[Trail] = []
 
