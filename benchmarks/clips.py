@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("--out", default=str(ROOT / "benchmarks" / "results"))
     args = parser.parse_args()
     target = Path(args.out) / "clips.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
     document = json.loads(target.read_text()) if target.exists() else {}
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout
     with tempfile.TemporaryDirectory() as scratch:
