@@ -18,10 +18,10 @@ HEAVY = ("torch", "torchvision", "facenet_pytorch", "fastface._core", "numpy", "
 def test_the_names() -> None:
     """Changing this list is changing what users may rely on."""
     assert fastface.__all__ == [
-        "Appearance", "FastFaceError", "Found", "FoundSpan", "GPUError", "GPUMemoryError", "Gallery", "GalleryError",
-        "Identity", "InputValidationError", "Limits", "ModelError", "Pipeline", "SearchResult", "Span", "Timeline",
-        "Track", "VideoProcessingError", "__version__", "gpu_memory_guard", "process", "render", "report", "search",
-        "timeline_picture", "timeline_schema"]  # fmt: skip
+        "Appearance", "Clip", "FastFaceError", "Found", "FoundSpan", "GPUError", "GPUMemoryError", "Gallery",
+        "GalleryError", "Identity", "InputValidationError", "Limits", "ModelError", "Pipeline", "SearchResult", "Span",
+        "Timeline", "Track", "VideoProcessingError", "__version__", "gpu_memory_guard", "process", "render", "report",
+        "search", "timeline_picture", "timeline_schema"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", fastface.__all__)
@@ -118,6 +118,6 @@ with contextlib.suppress(SystemExit):
 def test_help_names_every_command() -> None:
     done = subprocess.run([sys.executable, "-m", "fastface", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    for command in ("process", "search", "gallery", "calibrate", "render", "export", "report", "models", "demo",
+    for command in ("process", "search", "gallery", "calibrate", "render", "clip", "export", "report", "models", "demo",
                     "doctor"):  # fmt: skip
         assert command in done.stdout

@@ -23,6 +23,7 @@ from fastface.errors import (
 
 if TYPE_CHECKING:
     from fastface.api import process, timeline_schema
+    from fastface.clip import Clip
     from fastface.drawing import render, timeline_picture
     from fastface.gallery import Gallery
     from fastface.memory_guard import gpu_memory_guard
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 # Where each lazy name lives.
 _LAZY = {
     "Appearance": "fastface.timeline",
+    "Clip": "fastface.clip",
     "Found": "fastface.person_search",
     "FoundSpan": "fastface.person_search",
     "Gallery": "fastface.gallery",
@@ -58,6 +60,7 @@ _LAZY = {
 
 __all__ = [
     "Appearance",
+    "Clip",
     "FastFaceError",
     "Found",
     "FoundSpan",

@@ -267,7 +267,7 @@ class TestRefusals:
         self.check(
             tmp_path,
             InputValidationError,
-            "no such file",
+            "does not exist",
             tmp_path / "gone.mp4",
             timeline_of(truth, path),
             tmp_path / "o.mp4",
@@ -279,7 +279,7 @@ class TestRefusals:
         self.check(
             tmp_path,
             InputValidationError,
-            "as a video",
+            "is not a video",
             tmp_path / "text.mp4",
             timeline_of(truth, path),
             tmp_path / "o.mp4",

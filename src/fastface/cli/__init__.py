@@ -13,7 +13,19 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 
-_COMMANDS = ("process", "search", "gallery", "calibrate", "render", "export", "report", "models", "demo", "doctor")
+_COMMANDS = (
+    "process",
+    "search",
+    "gallery",
+    "calibrate",
+    "render",
+    "clip",
+    "export",
+    "report",
+    "models",
+    "demo",
+    "doctor",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

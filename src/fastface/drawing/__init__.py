@@ -1,4 +1,4 @@
-"""A timeline made visible: the annotated video, and the picture of who is on screen when."""
+"""A timeline made visible: the annotated video, faces hidden, and the picture of who is on screen when."""
 
 from fastface.drawing.picture import timeline_picture
 from fastface.drawing.video import Rendered, render

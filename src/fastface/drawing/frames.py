@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastface.decode.probe import Clock, DecodeStats, open_container, video_stream
-from fastface.drawing.video import display_rotation, matrix_of
+from fastface.encode.planes import display_rotation, matrix_of
 from fastface.errors import VideoProcessingError
 from fastface.timeline import Timeline
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from fastface.drawing.frames import Frame, Wish, best_face, cropped, visit
-from fastface.drawing.video import check_size
+from fastface.encode.container import check_size
 from fastface.errors import InputValidationError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def face_and_frame_thumbnails(
         raise InputValidationError(f"size is {size}, must be in [16, 1024] pixels")
     faces, shown = timeline.faces, {}
     # The first frame is looked at in any case: it says whether this is the timeline's video.
-    wishes = [Wish(0.0, 0.0, lambda frame: check_size(timeline, video, *frame.size))]
+    wishes = [Wish(0.0, 0.0, lambda frame: check_size(timeline.video, *frame.size, os.fspath(video)))]
     for who in [person.id for person in timeline.identities] if people is None else people:
         rows = np.flatnonzero(faces.identity == who)
         if not len(rows):

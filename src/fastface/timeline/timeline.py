@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,7 @@ from fastface.types import Embeddings, Faces
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fastface.clip import Clip
     from fastface.gallery import Gallery
 
 
@@ -224,6 +225,54 @@ class Timeline:
         from fastface.match.remember import recognise
 
         return recognise(self, gallery, far=far, fixed=similarity_threshold)
+
+    def clips(
+        self,
+        video: str | os.PathLike[str],
+        person: int | str | None = None,
+        *,
+        folder: str | os.PathLike[str],
+        join: bool = False,
+        max_gap: float = 0.0,
+        pad: float = 0.0,
+        segment: float | None = None,
+        condense: float | None = None,
+        fast: bool = False,
+        follow: tuple[int, int] | None = None,
+        split: tuple[int | str, int | str] | None = None,
+        workers: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> tuple[Clip, ...]:
+        """Write a person's moments as files (MP4, H.264 and AAC), each called after the person and numbered.
+
+        Cuts are exact to the frame, the sound is cut to the sample. Frames keep their distances in time, whatever the
+        frame rate. A file is replaced only when all of it is written; memory does not grow with the video's length.
+
+        Args:
+            video: the video that this timeline is of.
+            person: a name or an id; None with `split`, and with `condense` for anybody.
+            folder: where the files go; made if there is none.
+            join: all moments in one file, one after the other.
+            max_gap: seconds; moments that lie less than that apart are one.
+            pad: seconds to add before and after each moment.
+            segment: seconds; longer moments are cut into files of that length, the last one shorter.
+            condense: seconds; one file of the whole video without what is longer than that and has no face (of the
+                person).
+            fast: take over whole groups of pictures as they are and encode only what is left of them at the ends.
+            follow: (width, height) in pixels of a window that follows the person's face.
+            split: two people side by side, each followed, when either is on screen; who is away stands still.
+            workers: threads that encode; None: as many as there are cores.
+            progress: called with the frames done and the frames there are.
+
+        Raises:
+            InputValidationError: there is no such person, or there is nothing to cut; a value is out of its range; the
+                timeline is of another video; the video cannot be read, or a file not be written.
+            VideoProcessingError: not one frame of a clip can be decoded.
+        """
+        from fastface.clip import Wishes, make_clips
+
+        wishes = Wishes(join, max_gap, pad, segment, condense, fast, follow, split)
+        return make_clips(self, video, person, folder, wishes, workers, progress)
 
     def to_dict(self, *, embeddings: bool = False) -> dict[str, Any]:
         """The document, schema "fastface.timeline/1": plain dicts, lists, numbers and strings.
