@@ -35,7 +35,7 @@ def point(known: Known, name: str, address: str, sha256: str | None) -> None:
 
 def test_the_public_names() -> None:
     assert sorted(models.__all__) == [
-        "EmbedderSpec", "Progress", "Verification", "get", "is_cached", "list_models", "path", "pull",
+        "EmbedderSpec", "Progress", "Verification", "get", "is_cached", "list_models", "load_state", "path", "pull",
         "resolve", "verify",
     ]  # fmt: skip
     assert all(hasattr(models, name) for name in models.__all__)
