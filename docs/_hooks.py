@@ -1,4 +1,4 @@
-"""Brings what the pages link to outside docs/ into the site: results of the benchmarks, and files of the repository's root."""
+"""Brings what the pages link to outside docs/ into the site: results of the benchmarks, files of the root."""
 
 from __future__ import annotations
 
