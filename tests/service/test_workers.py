@@ -106,23 +106,35 @@ def test_a_service_that_ends_gives_jobs_back(jobs: Any, place: Place, options: W
 
 
 @pytest.mark.slow
-def test_killed_workers(jobs: Any, place: Place, options: WorkerOptions) -> None:
+def test_killed_workers(jobs: Any, place: Place, options: WorkerOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     """kill -9 at random points: every job ends once, with the right timeline, and nothing is left over."""
+    monkeypatch.setattr("fastface.service.workers._BACK_OFF", 0.25)  # here nobody minds
     rng = np.random.default_rng(8)
     assert place.root is not None
     wanted = fastface.process(place.root / "film.mp4", device="cpu", embedder=MODEL, **SLOW)
     keeper = EmbeddedJobs(place.database, max_attempts=100)
     made, _ = jobs.submit("ann", [request_for("film.mp4", **SLOW) for _ in range(max(2, KILLS // 3))])
     kills = resumed = 0
+
+    def attempts() -> int:
+        return sum(jobs.get(job.id).attempt for job in made)
+
+    def looked_at_frames() -> bool:
+        running = jobs.list(state="running").jobs
+        return not jobs.counts()["queued"] or any(job.progress.frames_done for job in running)
+
     with Workers(keeper, place, ["cpu"], options) as workers:
-        while kills < KILLS and any(jobs.get(j.id).state in ("queued", "running") for j in made):
-            wait_for(lambda: jobs.counts()["running"])
-            time.sleep(float(rng.uniform(0.0, 7.0)))
-            resumed += len(list(place.work.iterdir()))
+        begun = 0
+        while kills < KILLS and jobs.counts()["queued"] + jobs.counts()["running"]:
+            wait_for(lambda begun=begun: attempts() > begun or not jobs.counts()["queued"])  # a worker is at it again
+            if rng.random() < 0.7:  # else while it loads models
+                wait_for(looked_at_frames)
+            time.sleep(float(rng.uniform(0.0, 3.0)))
+            begun = attempts()
             for pid in workers.pids:
                 os.kill(pid, signal.SIGKILL)
                 kills += 1
-            wait_for(lambda: workers.pids)
+            resumed += len(list(place.work.iterdir()))
         for job in made:
             wait_over(jobs, job, 120)
     print(f"{kills} kills, {len(made)} jobs, {resumed} checkpoints at kills, attempts "

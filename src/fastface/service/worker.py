@@ -111,8 +111,12 @@ class Worker:
                 self.stopped.wait(_IDLE)
             else:
                 self.do(claim)
-        for pipeline in self._pipelines.values():
-            pipeline.close()
+        self._close()
+
+    def _close(self) -> None:
+        while self._pipelines:
+            with contextlib.suppress(Exception):
+                self._pipelines.popitem()[1].close()
 
     def do(self, claim: Claim) -> None:
         """Do one job; what becomes of it is told to its keeper."""
@@ -143,14 +147,14 @@ class Worker:
     def _failed(self, claim: Claim, heart: _Heart, error: Exception) -> bool:
         """Tell of an error; whether the job is over by it."""
         code = CODES.get(type(error).__name__, "internal")
-        again = isinstance(error, GPUError | OSError | MemoryError)
+        again = isinstance(error, GPUError | OSError | MemoryError | sqlite3.Error)
         if isinstance(error, FastFaceError):
             message = self._place.told(str(error), claim.job.request)
         else:  # what other code says is for the log, and not for whoever asked
             message = f"{type(error).__name__}; the service's log says more"
             _log.exception("job %s failed", claim.job.id)
         if isinstance(error, GPUError):
-            self._pipelines.clear()  # what a GPU's failure leaves behind is not used again
+            self._close()  # what a GPU's failure leaves behind is not used again
         told = heart.last(lambda: self._jobs.fail(claim, code, message, again=again))
         return told and self._jobs.get(claim.job.id).state == "failed"
 
