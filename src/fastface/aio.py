@@ -137,6 +137,7 @@ async def aprocess(
     thread.start()
     try:
         while not run.ended.is_set():
+            run.follow(asyncio.current_task())
             await run.news.wait()
             run.news.clear()
             event = run.take()
@@ -168,6 +169,7 @@ class _Run:
         self.error: BaseException | None = None
         self.fps = 0.0
         self._last = ProcessEvent("waiting")
+        self._reader: asyncio.Task[Any] | None = None
 
     # In the thread
 
@@ -216,9 +218,24 @@ class _Run:
             event, self._next = self._next, None
             return event
 
+    def follow(self, reader: asyncio.Task[Any] | None) -> None:
+        """End the work when this task is cancelled, wherever it is. In the middle of the reader's own `await` nothing
+        says so to the generator, while anything refers to it."""
+        if reader is not self._reader:
+            if self._reader is not None:
+                self._reader.remove_done_callback(self._reader_ended)
+            if reader is not None:
+                reader.add_done_callback(self._reader_ended)
+            self._reader = reader
+
+    def _reader_ended(self, reader: asyncio.Task[Any]) -> None:
+        if reader.cancelled():
+            self._cancelled.set()
+
     async def cancel(self, thread: threading.Thread) -> None:
         """End the work, and wait until its thread has ended, even if this is cancelled as well."""
         self._cancelled.set()
+        self.follow(None)
         again = None
         while thread.is_alive():
             try:

@@ -116,6 +116,30 @@ def test_leaving_the_loop_ends_the_work(long_film: Path, film: Film, quick: fast
     assert asyncio.run(collect(film.path, pipeline=quick))[-1].timeline is not None  # and it can be used again
 
 
+def test_cancelling_in_the_readers_own_await_ends_the_work(long_film: Path, quick: fastface.Pipeline) -> None:
+    kept: list[Any] = []
+
+    async def follow() -> None:
+        kept.append(fastface.aprocess(long_film, pipeline=quick))  # so that nothing collects it
+        async for event in kept[0]:
+            if event.stage == "frames":
+                await asyncio.sleep(60)
+
+    async def main() -> None:
+        task = asyncio.create_task(follow())
+        await asyncio.sleep(0.5)
+        assert threads()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        begin = time.monotonic()
+        while threads() and time.monotonic() - begin < 5:
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - begin < 1
+
+    asyncio.run(main())
+
+
 def test_one_pipeline_takes_turns(film: Film, long_film: Path, quick: fastface.Pipeline) -> None:
     async def main() -> None:
         first, second = (asyncio.create_task(collect(film.path, pipeline=quick)) for _ in range(2))
