@@ -18,10 +18,11 @@ HEAVY = ("torch", "torchvision", "facenet_pytorch", "fastface._core", "numpy", "
 def test_the_names() -> None:
     """Changing this list is changing what users may rely on."""
     assert fastface.__all__ == [
-        "Appearance", "Clip", "FastFaceError", "Found", "FoundSpan", "GPUError", "GPUMemoryError", "Gallery",
-        "GalleryError", "Identity", "InputValidationError", "Limits", "ModelError", "Pipeline", "SearchResult", "Span",
-        "Timeline", "Track", "VideoProcessingError", "__version__", "gpu_memory_guard", "process", "render", "report",
-        "search", "timeline_picture", "timeline_schema"]  # fmt: skip
+        "Appearance", "BatchProcessor", "BatchResult", "Clip", "FastFaceError", "Found", "FoundSpan", "GPUError",
+        "GPUMemoryError", "Gallery", "GalleryError", "Identity", "InputValidationError", "Limits", "ModelError",
+        "Pipeline", "ProcessEvent", "SearchResult", "Span", "Timeline", "Track", "VideoProcessingError", "__version__",
+        "aprocess", "gpu_memory_guard", "process", "process_many", "render", "report", "search", "timeline_picture",
+        "timeline_schema"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", fastface.__all__)
@@ -61,10 +62,10 @@ def test_no_other_names() -> None:
 
 
 def test_one_positional_argument() -> None:
-    for call in (fastface.process, fastface.Pipeline.process):
+    for call in (fastface.process, fastface.Pipeline.process, fastface.aprocess, fastface.process_many):
         kinds = [p.kind for name, p in inspect.signature(call).parameters.items() if name != "self"]
         assert kinds[0] == inspect.Parameter.POSITIONAL_OR_KEYWORD
-        assert set(kinds[1:]) == {inspect.Parameter.KEYWORD_ONLY}
+        assert set(kinds[1:]) - {inspect.Parameter.VAR_KEYWORD} == {inspect.Parameter.KEYWORD_ONLY}
 
 
 def test_errors_are_one_tree_with_an_exit_code_each() -> None:
@@ -118,6 +119,6 @@ with contextlib.suppress(SystemExit):
 def test_help_names_every_command() -> None:
     done = subprocess.run([sys.executable, "-m", "fastface", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    for command in ("process", "search", "gallery", "calibrate", "render", "clip", "export", "report", "models", "demo",
-                    "doctor"):  # fmt: skip
+    for command in ("process", "search", "gallery", "calibrate", "render", "clip", "export", "report", "serve",
+                    "models", "demo", "doctor"):  # fmt: skip
         assert command in done.stdout

@@ -117,6 +117,23 @@ def test_limits_that_are_none(wrong: dict[str, Any]) -> None:
 
 
 class TestRoot:
+    def test_files_that_name_other_files(self, film: Film, tmp_path: Path) -> None:
+        """libav would open those, whatever the list is called."""
+        (tmp_path / "film.mp4").write_bytes(film.path.read_bytes())
+        assert check_file("film.mp4", Limits(root=tmp_path))
+        lists = {
+            "concat.mp4": "ffconcat version 1.0\nfile film.mp4\n",
+            "hls.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfilm.mp4\n",
+            "dash.mp4": '<?xml version="1.0"?>\n<MPD profiles="urn:mpeg:dash:profile:full:2011"></MPD>',
+            "sdp.mp4": "v=0\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+        }
+        for name, text in lists.items():
+            (tmp_path / name).write_text(text)
+            with pytest.raises(InputValidationError, match="is not a video"):
+                check_file(name, Limits(root=tmp_path))
+        with LibavDecoder(tmp_path / "concat.mp4") as decoder:  # else the test would prove nothing
+            assert decoder.info.width == 640
+
     def test_paths_inside(self, tmp_path: Path) -> None:
         root = tmp_path / "root"
         (root / "a").mkdir(parents=True)

@@ -22,7 +22,9 @@ from fastface.errors import (
 )
 
 if TYPE_CHECKING:
+    from fastface.aio import ProcessEvent, aprocess
     from fastface.api import process, timeline_schema
+    from fastface.batch import BatchProcessor, BatchResult, process_many
     from fastface.clip import Clip
     from fastface.drawing import render, timeline_picture
     from fastface.gallery import Gallery
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 # Where each lazy name lives.
 _LAZY = {
     "Appearance": "fastface.timeline",
+    "BatchProcessor": "fastface.batch",
+    "BatchResult": "fastface.batch",
     "Clip": "fastface.clip",
     "Found": "fastface.person_search",
     "FoundSpan": "fastface.person_search",
@@ -44,13 +48,16 @@ _LAZY = {
     "Identity": "fastface.timeline",
     "Limits": "fastface.validation",
     "Pipeline": "fastface.pipeline",
+    "ProcessEvent": "fastface.aio",
     "SearchResult": "fastface.person_search",
     "Span": "fastface.timeline",
     "Timeline": "fastface.timeline",
     "Track": "fastface.timeline",
     "__version__": "fastface.version",
+    "aprocess": "fastface.aio",
     "gpu_memory_guard": "fastface.memory_guard",
     "process": "fastface.api",
+    "process_many": "fastface.batch",
     "render": "fastface.drawing",
     "report": "fastface.reporting",
     "search": "fastface.person_search",
@@ -60,6 +67,8 @@ _LAZY = {
 
 __all__ = [
     "Appearance",
+    "BatchProcessor",
+    "BatchResult",
     "Clip",
     "FastFaceError",
     "Found",
@@ -73,14 +82,17 @@ __all__ = [
     "Limits",
     "ModelError",
     "Pipeline",
+    "ProcessEvent",
     "SearchResult",
     "Span",
     "Timeline",
     "Track",
     "VideoProcessingError",
     "__version__",
+    "aprocess",
     "gpu_memory_guard",
     "process",
+    "process_many",
     "render",
     "report",
     "search",

@@ -44,7 +44,7 @@ def process(
 
     Args:
         path: a video file.
-        device: "cpu", "cuda", or "auto": the GPU if there is one, else the CPU; the result says which.
+        device: "cpu", "cuda", "cuda:1", or "auto": the GPU if there is one, else the CPU; the result says which.
         gallery: known people, the path of a file with them, or a folder that holds a folder of photographs per person.
         min_face_size, thresholds, factor: of MTCNN, named as facenet-pytorch names them.
         embedder, embed, faces_per_track, every, min_track_score, far, similarity_threshold, linkage_threshold,

@@ -7,6 +7,7 @@ scores, thumbnails and embeddings (and, on the CPU, crops) come out.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -292,7 +293,8 @@ def choose_executor(settings: Settings, device: str) -> tuple[Executor, list[str
     """The executor for a device, and warnings that the choice deserves.
 
     Args:
-        device: "cpu", "cuda", or "auto": the GPU if it can be used, else the CPU, which is said.
+        device: "cpu", "cuda", "cuda:1" (the second GPU), or "auto": the GPU if it can be used, else the CPU, which is
+            said.
 
     Raises:
         InputValidationError: another device.
@@ -301,11 +303,15 @@ def choose_executor(settings: Settings, device: str) -> tuple[Executor, list[str
     """
     from fastface import models
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputValidationError(f"device is {device!r}, must be 'auto', 'cpu' or 'cuda'")
+    named = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", device) if isinstance(device, str) else None
+    if device not in ("auto", "cpu") and named is None:
+        raise InputValidationError(f"device is {device!r}, must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
     missing = None if device == "cpu" else gpu_problem()
-    if device == "cuda" and missing:
-        raise GPUError(f"device='cuda' cannot be used: {missing}")
+    if named and missing:
+        raise GPUError(f"device={device!r} cannot be used: {missing}")
+    number = int(named[1] or 0) if named else 0
+    if number and number >= (count := gpu_count()):
+        raise GPUError(f"device={device!r} cannot be used: there are {count} GPUs, from cuda:0 on")
     spec = models.resolve(settings.embedder)
     if device == "cpu":
         return CpuExecutor(settings, spec), []
@@ -313,7 +319,14 @@ def choose_executor(settings: Settings, device: str) -> tuple[Executor, list[str
         return CpuExecutor(settings, spec), [f"device: the CPU was used, because {missing}"]
     from fastface.gpu.executor import CudaExecutor
 
-    return CudaExecutor(settings, spec), []
+    return CudaExecutor(settings, spec, number), []
+
+
+def gpu_count() -> int:
+    """NVIDIA GPUs that torch finds."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def gpu_problem() -> str | None:

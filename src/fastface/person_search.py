@@ -113,7 +113,7 @@ def search(
     read = [_timeline_of(source) for source in sources]
     if pipeline is None:
         model = next((model_of(t) for t in read if t is not None), embedder)
-        with Pipeline(embedder=model if embedder == "auto" else embedder, device=device) as made:  # type: ignore[arg-type]
+        with Pipeline(embedder=model if embedder == "auto" else embedder, device=device) as made:
             return _search(photographs, sources, read, far, similarity_threshold, made)
     return _search(photographs, sources, read, far, similarity_threshold, pipeline)
 

@@ -31,6 +31,7 @@ from fastface.timeline.build import build_timeline
 from fastface.types import FrameFaces
 from fastface.validation import Limits, check_file, check_info
 from fastface.version import __version__
+from fastface.watch import check, stage
 
 _log = logging.getLogger("fastface")
 _log.addHandler(logging.NullHandler())  # a library prints nothing unless it is asked to; see fastface.logs
@@ -43,8 +44,8 @@ class Pipeline:
     """Models and settings, ready for many videos; a context manager.
 
     Args:
-        device: "cpu", "cuda", or "auto": the GPU if there is one that can be used, else the CPU; the result says
-            which, and why.
+        device: "cpu", "cuda" (the first GPU), "cuda:1" (the second), or "auto": the GPU if there is one that can be
+            used, else the CPU; the result says which, and why.
         min_face_size: pixels, the smallest face that is looked for.
         thresholds: scores that MTCNN's three networks ask for.
         factor: from one level of MTCNN's pyramid to the next.
@@ -202,7 +203,9 @@ class Pipeline:
             saved = Checkpoints(checkpoint, checkpoint_seconds, fingerprint)
         gallery = self._known(gallery)
         warnings = [*self._warnings, *(gallery.warnings if gallery else ())]
+        stage("frames")
         run, decoder = self._through(path, progress, saved, warnings)
+        stage("people")
         timeline = self._timeline(run, decoder, gallery, warnings, begin)
         if saved is not None:
             saved.remove()
@@ -441,6 +444,7 @@ class Pipeline:
             try:
                 with source as batches:
                     for seen in executor.look(batches, run.crops):
+                        check()
                         run.add(seen)
                         run.look_at_memory()
                         if settings.strict:

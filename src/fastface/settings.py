@@ -9,7 +9,8 @@ from typing import Literal
 from fastface.errors import InputValidationError
 from fastface.validation import Limits
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = str
+"""As :class:`fastface.Pipeline` takes it."""
 Precision = Literal["fp16", "fp32"]
 EmbedMode = Literal["track", "every"]
 

@@ -18,6 +18,16 @@ _LEAST_CONFIDENCE = 0.3
 """Of a type that is told by two bytes puremagic is less sure than that."""
 
 
+_LISTS = {
+    "a list for libav": (b"ffconcat",),
+    "a playlist": (b"#extm3u",),
+    "a manifest": (b"dash:profile", b"<compositionplaylist"),
+    "a session's description": (b"c=in ip",),
+}
+"""What libav's concat, hls, dash, imf and sdp demuxers know their files by, in small letters; at any place in
+what libav looks at, to be sure."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a video may be at most.
@@ -26,7 +36,8 @@ class Limits:
         max_bytes: size of the file; 10 GB.
         max_seconds: duration as the container tells it; None: any.
         max_pixels: width times height of a frame; 8192 x 8192.
-        root: a folder that paths may not leave, symbolic links resolved; None: any path. For paths that others give.
+        root: a folder that paths may not leave, symbolic links resolved; None: any path. For paths and files that
+            others give: playlists and other files that name files are refused, too.
 
     Raises:
         InputValidationError: a value is out of its range.
@@ -85,6 +96,20 @@ def content_type(path: str | os.PathLike[str]) -> tuple[str, str] | None:
     return (mime, name) if mime.startswith(_NO_VIDEO) and confidence >= _LEAST_CONFIDENCE else None
 
 
+def list_kind(path: str | os.PathLike[str]) -> str | None:
+    """What kind of list of other files a file is to libav, which would open those; None: it is no such list.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        head = file.read(1 << 20).lower()
+    for kind, marks in _LISTS.items():
+        if any(mark in head for mark in marks):
+            return kind
+    return None
+
+
 def check_file(path: str | os.PathLike[str], limits: Limits) -> Path:
     """The path of a file that may be a video, judged without decoding.
 
@@ -106,6 +131,8 @@ def check_file(path: str | os.PathLike[str], limits: Limits) -> Path:
         raise InputValidationError(f"the video {name!r} has {size:,} bytes, must have at most {limits.max_bytes:,}")
     try:
         other = content_type(file)
+        if limits.root is not None and (kind := list_kind(file)) is not None:
+            raise InputValidationError(f"{name!r} is not a video: it is {kind}, which names other files")
     except OSError as error:
         raise InputValidationError(f"the video {name!r} cannot be read: {error.strerror}") from error
     raw_jpeg = file.suffix.lower() in (".mjpeg", ".mjpg")

@@ -22,6 +22,7 @@ _COMMANDS = (
     "clip",
     "export",
     "report",
+    "serve",
     "models",
     "demo",
     "doctor",

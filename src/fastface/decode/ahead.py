@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
+from fastface.watch import Watch, current, watching
+
 T = TypeVar("T")
 
 _END = object()
@@ -16,7 +18,8 @@ class Ahead(Generic[T]):
     """Iterates over `source` in a thread of its own, at most `depth` items ahead.
 
     An exception in the source is raised in the consumer, at its place. Closing (or leaving the `with` block) stops the
-    thread and waits for it, so that nothing of the source is in use afterwards.
+    thread and waits for it, so that nothing of the source is in use afterwards. Whoever watches the consumer's thread
+    (see :mod:`fastface.watch`) watches this one, too.
     """
 
     def __init__(self, source: Iterable[T], depth: int = 2) -> None:
@@ -25,6 +28,7 @@ class Ahead(Generic[T]):
         self._source = source
         self._queue: queue.Queue[object] = queue.Queue(maxsize=depth)
         self._stop = threading.Event()
+        self._outer = current()
         self._thread = threading.Thread(target=self._produce, name="fastface-decode", daemon=True)
 
     def _put(self, item: object) -> bool:
@@ -38,12 +42,16 @@ class Ahead(Generic[T]):
 
     def _produce(self) -> None:
         try:
-            for item in self._source:
-                if not self._put(item):
-                    return
+            with watching(Watch(self._ends)):
+                for item in self._source:
+                    if not self._put(item):
+                        return
             self._put(_END)
         except BaseException as error:
             self._put(error)
+
+    def _ends(self) -> bool:
+        return self._stop.is_set() or (self._outer is not None and self._outer.cancelled())
 
     def __enter__(self) -> Ahead[T]:
         self._thread.start()

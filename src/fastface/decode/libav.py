@@ -16,6 +16,7 @@ from fastface.decode.headers import headers_of
 from fastface.decode.probe import BUILT_ON_NOTHING, Clock, DecodeStats, VideoFile, describe, nothing_decoded
 from fastface.errors import InputValidationError, VideoProcessingError
 from fastface.types import FrameBatch
+from fastface.watch import check
 
 _COLORSPACES = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020}
 
@@ -159,6 +160,7 @@ class LibavDecoder:
         pixels = np.empty((self.batch_size, *shape), np.uint8)
         frame, self._first = self._first, None
         while frame is not None:
+            check()  # a batch of every 100th frame takes many of these
             number = self.stats.frames
             seconds = self._time(frame)
             self.stats.frames += 1

@@ -12,6 +12,7 @@ from torch import Tensor
 from fastface.detect import geometry, ops
 from fastface.settings import DetectorSettings
 from fastface.types import SIGNATURE_SIZE, Detections
+from fastface.watch import check
 
 # Crops a network sees at once. Few sizes, because oneDNN compiles kernels for each new one (tens of milliseconds);
 # the largest bounds memory where a frame is full of candidates.
@@ -108,6 +109,7 @@ class MTCNN:
         settings = self.settings
         found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         for scale in geometry.pyramid_scales(height, width, settings.min_face_size, settings.factor):
+            check()
             level = ops.resize_area(frames, *geometry.level_size(height, width, scale))
             offsets, face = self._scan(level)
             cells = (face >= settings.thresholds[0]).nonzero()
@@ -129,6 +131,7 @@ class MTCNN:
         step = max(1, self._scan_pixels // (level.shape[2] * level.shape[3]))
         parts = []
         for i in range(0, len(level), step):
+            check()
             offsets, probability = self._pnet(level[i : i + step].contiguous(memory_format=torch.channels_last))
             parts.append((offsets, probability[:, 1]))
         offsets, faces = (torch.cat(p) for p in zip(*parts, strict=True))
@@ -174,6 +177,7 @@ class MTCNN:
         crops = ops.crop_area(frames, row, rects.contiguous(), size)
         parts, done = [], 0
         while done < len(row):
+            check()
             chunk = next((c for c in _CHUNKS if c <= len(row) - done), _CHUNKS[-1])
             batch = crops.new_zeros((chunk, 3, size, size)).contiguous(memory_format=torch.channels_last)
             count = min(chunk, len(row) - done)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fastface.embed.network import load_network
 from fastface.embed.scaling import IMAGE_SIZE, scale_input
 from fastface.models.registry import EmbedderSpec
+from fastface.watch import check
 
 # Few sizes, because oneDNN compiles kernels for each new one.
 _BATCHES = (32, 8, 1)
@@ -48,6 +49,7 @@ class Embedder:
         out = np.empty((len(crops), self.dim), np.float32)
         done = 0
         while done < len(crops):
+            check()
             count = next(b for b in _BATCHES if b <= len(crops) - done)
             batch = torch.from_numpy(crops[done : done + count]).to(self.device)
             scaled = scale_input(batch, self.spec.scaling).contiguous(memory_format=torch.channels_last)

@@ -134,7 +134,7 @@ class Gallery:
         if pipeline is None:
             from fastface.pipeline import Pipeline
 
-            with Pipeline(embedder=self.model, device=device) as pipeline:  # type: ignore[arg-type]
+            with Pipeline(embedder=self.model, device=device) as pipeline:
                 return self._enrol(name, images, pipeline.executor)
         self.check_model(pipeline.executor.spec.name)
         return self._enrol(name, images, pipeline.executor)
@@ -370,7 +370,7 @@ class Gallery:
         """
         from fastface.pipeline import Pipeline
 
-        with Pipeline(embedder=embedder, device=device) as pipeline:  # type: ignore[arg-type]
+        with Pipeline(embedder=embedder, device=device) as pipeline:
             return pipeline.gallery(folder)
 
     def add_folder(self, folder: str | os.PathLike[str], *, pipeline: Pipeline) -> tuple[Refused, ...]:

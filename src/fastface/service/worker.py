@@ -1,0 +1,287 @@
+"""A process that takes jobs and does them on one device: `python -m fastface.service.worker`, see workers.py.
+
+It ends when its standard input does, so that none outlives the service, and gives its job back before that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from fastface.aio import Meter
+from fastface.checkpoint import SCHEMA as CHECKPOINT_SCHEMA
+from fastface.errors import FastFaceError, GPUError, InputValidationError
+from fastface.service.embedded import EmbeddedJobs
+from fastface.service.jobs import Claim, Jobs, Progress
+from fastface.service.place import Place
+from fastface.watch import Cancelled, Watch, watching
+
+if TYPE_CHECKING:
+    from fastface.pipeline import Pipeline
+    from fastface.timeline import Timeline
+
+_log = logging.getLogger("fastface.service")
+
+_IDLE = 0.2  # seconds between two looks for a job
+_PIPELINES = 2  # with other settings each, that are kept; on a GPU one
+_GRACE = 8.0  # seconds that the running job gets to end
+
+CODES = {
+    "InputValidationError": "bad_input",
+    "VideoProcessingError": "bad_video",
+    "ModelError": "model",
+    "GalleryError": "gallery",
+    "GPUError": "gpu",
+    "GPUMemoryError": "gpu_memory",
+}
+"""What an error is called in a job; any other is "internal"."""
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How workers work.
+
+    Attributes:
+        root: see :class:`Place`.
+        embedder: name of a model, or "auto".
+        max_bytes, max_seconds, max_pixels: see :class:`fastface.Limits`.
+        lease: seconds after which a worker that is not heard of has lost its job.
+        beat: seconds between two looks at whether the job was cancelled.
+        progress: seconds between two notes of how far a job is.
+        checkpoint: seconds between two checkpoints.
+        max_attempts: how often a job is begun until it is given up.
+        threads: of torch, on the CPU; None: its own choice.
+    """
+
+    root: str | None = None
+    embedder: str = "auto"
+    max_bytes: int = 10_000_000_000
+    max_seconds: float | None = None
+    max_pixels: int = 8192 * 8192
+    lease: float = 15.0
+    beat: float = 0.25
+    progress: float = 1.0
+    checkpoint: float = 30.0
+    max_attempts: int = 3
+    threads: int | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> WorkerOptions:
+        return cls(**json.loads(text))
+
+
+class Worker:
+    """Takes jobs and does them.
+
+    Args:
+        jobs: where from.
+        place: where files are.
+        device: see :class:`fastface.Pipeline`.
+        name: of this worker.
+        options: see :class:`WorkerOptions`.
+    """
+
+    def __init__(self, jobs: Jobs, place: Place, device: str, name: str, options: WorkerOptions) -> None:
+        self._jobs, self._place, self._device, self._name, self._options = jobs, place, device, name, options
+        self._pipelines: OrderedDict[str, Pipeline] = OrderedDict()
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        """Work until :attr:`stopped` is set."""
+        while not self.stopped.is_set():
+            try:
+                claim = self._jobs.claim(self._name, self._options.lease)
+            except sqlite3.OperationalError as error:  # locked for long, or the disk is full
+                _log.warning("no job can be taken: %s", error)
+                claim = None
+            if claim is None:
+                self.stopped.wait(_IDLE)
+            else:
+                self.do(claim)
+        self._close()
+
+    def _close(self) -> None:
+        while self._pipelines:
+            with contextlib.suppress(Exception):
+                self._pipelines.popitem()[1].close()
+
+    def do(self, claim: Claim) -> None:
+        """Do one job; what becomes of it is told to its keeper."""
+        job = claim.job
+        with _Heart(self._jobs, claim, self._options, self.stopped) as heart:
+            name = self._place.result_name(claim)
+            path = self._place.result(name)
+            over = False
+            try:
+                with watching(Watch(heart.ends, heart.stage)):
+                    timeline = self._process(claim, heart)
+                    timeline = replace(timeline, video={**timeline.video, "path": job.request.name})
+                    timeline.to_json(path, embeddings="inside")
+                over = heart.last(lambda: self._jobs.finish(claim, name))
+                if not over:
+                    path.unlink(missing_ok=True)
+            except Cancelled:
+                if heart.cancelled:
+                    over = heart.last(lambda: self._jobs.end(claim))
+                else:  # lost, or this process ends
+                    heart.last(lambda: self._jobs.give_back(claim))
+            except Exception as error:
+                over = self._failed(claim, heart, error)
+        if over:
+            with contextlib.suppress(FastFaceError, OSError):
+                self._place.tidy(self._jobs.get(job.id))
+
+    def _failed(self, claim: Claim, heart: _Heart, error: Exception) -> bool:
+        """Tell of an error; whether the job is over by it."""
+        code = CODES.get(type(error).__name__, "internal")
+        again = isinstance(error, GPUError | OSError | MemoryError | sqlite3.Error)
+        if isinstance(error, FastFaceError):
+            message = self._place.told(str(error), claim.job.request)
+        else:  # what other code says is for the log, and not for whoever asked
+            message = f"{type(error).__name__}; the service's log says more"
+            _log.exception("job %s failed", claim.job.id)
+        if isinstance(error, GPUError):
+            self._close()  # what a GPU's failure leaves behind is not used again
+        told = heart.last(lambda: self._jobs.fail(claim, code, message, again=again))
+        return told and self._jobs.get(claim.job.id).state == "failed"
+
+    def _process(self, claim: Claim, heart: _Heart) -> Timeline:
+        from fastface.validation import Limits
+
+        job, options = claim.job, self._options
+        video, base = self._place.video(job.request)
+        limits = Limits(options.max_bytes, options.max_seconds, options.max_pixels, base)
+        pipeline = self._pipeline(dict(job.request.settings), limits)
+        checkpoint = self._place.checkpoint(job)
+        arguments: dict[str, Any] = {
+            "progress": heart.progress, "checkpoint": checkpoint, "checkpoint_seconds": options.checkpoint,
+        }  # fmt: skip
+        try:
+            return pipeline.process(video, **arguments)
+        except InputValidationError as error:
+            if not checkpoint.exists() or "checkpoint" not in str(error):
+                raise
+            _log.warning("job %s begins anew: %s (%s)", job.id, error, CHECKPOINT_SCHEMA)
+            checkpoint.unlink(missing_ok=True)
+            return pipeline.process(video, **arguments)
+
+    def _pipeline(self, settings: dict[str, Any], limits: Any) -> Pipeline:
+        from fastface.pipeline import Pipeline
+
+        key = json.dumps([settings, str(limits.root)], sort_keys=True)
+        if key in self._pipelines:
+            self._pipelines.move_to_end(key)
+            return self._pipelines[key]
+        while len(self._pipelines) >= (_PIPELINES if self._device == "cpu" else 1):
+            self._pipelines.popitem(last=False)[1].close()
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        made = Pipeline(device=self._device, embedder=self._options.embedder, limits=limits, **values)
+        self._pipelines[key] = made
+        return made
+
+
+class _Heart:
+    """Beats while a job runs: keeps it, notes how far it is, and looks whether it shall end."""
+
+    def __init__(self, jobs: Jobs, claim: Claim, options: WorkerOptions, stopped: threading.Event) -> None:
+        self._jobs, self._claim, self._options, self._stopped = jobs, claim, options, stopped
+        self._over = threading.Event()
+        self._lock = threading.Lock()  # one of the two threads speaks of the claim at a time
+        self._meter = Meter()
+        self._now = Progress("loading")
+        self.cancelled = self.lost = False
+        self._thread = threading.Thread(target=self._beat, name="fastface-heart", daemon=True)
+
+    def __enter__(self) -> _Heart:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def ends(self) -> bool:
+        return self.cancelled or self.lost or self._stopped.is_set()
+
+    def stage(self, name: str) -> None:
+        if name == "frames":
+            self._meter = Meter()
+        self._now = replace(self._now, stage=name, seconds_left=None)
+
+    def progress(self, done: int, total: int | None) -> None:
+        fps, left = self._meter.at(done, total)
+        self._now = Progress("frames", done, total, fps, left)
+
+    def last(self, tell: Any) -> bool:
+        """Say what became of the job, once and for all: no beat comes after that."""
+        self._over.set()
+        self._thread.join()
+        with self._lock:
+            # With the last place that it came to; a job that is over has its final figures.
+            if self._tell(self._now) == "lost":
+                return False
+            return bool(tell())
+
+    def _tell(self, progress: Progress | None) -> str:
+        return self._jobs.beat(self._claim, self._options.lease, progress)
+
+    def _beat(self) -> None:
+        options, begin = self._options, time.monotonic()
+        heard = noted = begin
+        told: Progress | None = None
+        while not self._over.wait(options.beat):
+            now = time.monotonic()
+            due = self._now is not told and now - noted >= options.progress
+            try:
+                state = self._tell(self._now if due else None)
+            except sqlite3.OperationalError as error:
+                _log.warning("job %s: no word of it can be given: %s", self._claim.job.id, error)
+                self.lost = self.lost or now - heard > options.lease
+                continue
+            heard = now
+            if due:
+                noted, told = now, self._now
+            self.cancelled = self.cancelled or state == "cancel"
+            self.lost = self.lost or state == "lost"
+
+
+def main(arguments: list[str]) -> int:
+    """Work until standard input ends; arguments: folder, device, name, options as JSON."""
+    folder, device, name, text = arguments
+    options = WorkerOptions.from_json(text)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the service ends its workers itself
+    if options.threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    place = Place(folder, options.root)
+    worker = Worker(EmbeddedJobs(place.database, max_attempts=options.max_attempts), place, device, name, options)
+
+    def watch_input() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while os.read(0, 4096):
+                pass
+        worker.stopped.set()
+        time.sleep(_GRACE)
+        os._exit(1)
+
+    threading.Thread(target=watch_input, name="fastface-input", daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda number, frame: worker.stopped.set())
+    worker.run()
+    return 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="fastface worker: %(levelname)s: %(message)s")
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,236 @@
+"""Real worker processes: what they do, and what remains when they are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from asking import SETTINGS, request_for, wait_for, wait_over
+
+import fastface
+from fastface.service.embedded import EmbeddedJobs
+from fastface.service.jobs import JobRequest
+from fastface.service.place import Place
+from fastface.service.worker import WorkerOptions
+from fastface.service.workers import Workers
+from fastface.timeline import Timeline
+from film import MODEL
+
+KILLS = int(os.environ.get("FASTFACE_SERVICE_KILLS", "4"))
+"""How often workers are killed; the figures in docs/service.md are of 30."""
+
+
+SLOW: dict[str, Any] = {"min_face_size": 30, "every": 1}
+"""Some seconds of work, so that a kill may come in the middle."""
+
+
+@pytest.fixture(scope="module")
+def wanted(root: Path) -> Timeline:
+    """The film's timeline, without a service."""
+    return fastface.process(root / "film.mp4", device="cpu", embedder=MODEL, **SETTINGS)
+
+
+def same(path: Path, wanted: Timeline) -> None:
+    got = Timeline.from_json(path)
+    for name in ("frame", "time", "box", "track", "identity"):
+        np.testing.assert_allclose(getattr(got.faces, name), getattr(wanted.faces, name), atol=0.01)
+    assert [p.instances for p in got.identities] == [
+        p.instances for p in Timeline.from_dict(wanted.to_dict()).identities
+    ]
+    assert got.embeddings is not None
+
+
+def test_jobs_are_done(jobs: Any, place: Place, options: WorkerOptions, wanted: Timeline) -> None:
+    upload = place.uploads / f"{'0' * 32}.mp4"
+    assert place.root is not None
+    upload.write_bytes((place.root / "sub" / "tiny.mp4").read_bytes())
+    sent = JobRequest("upload", upload.name, "from <me>.mp4", SETTINGS)
+    good, tiny, bad, out = jobs.submit("ann", [request_for("film.mp4"), sent, request_for("text.mp4"),
+                                               request_for("../../etc/passwd")])[0]  # fmt: skip
+    with Workers(jobs, place, ["cpu"], options) as workers:
+        assert len(workers.pids) == 1
+        good, tiny, bad, out = (wait_over(jobs, job) for job in (good, tiny, bad, out))
+    assert workers.pids == []
+    assert good.state == "done"
+    assert good.progress.frames_done == good.progress.frames_total == wanted.video["frame_count"]
+    assert good.result is not None
+    same(place.result(good.result), wanted)
+    assert Timeline.from_json(place.result(good.result)).video["path"] == "film.mp4"  # and not where it is
+    assert tiny.state == "done"
+    assert not upload.exists()
+    assert bad.error is not None
+    assert bad.error["code"] == "bad_input"
+    assert "is not a video" in bad.error["message"]
+    assert out.error is not None
+    assert "leads out of" in out.error["message"]
+    for job in (bad, out):
+        assert str(place.root) not in job.error["message"]
+    assert list(place.work.iterdir()) == []
+    assert len(list(place.results.iterdir())) == 2
+
+
+def test_cancelling_a_job_that_runs(jobs: Any, place: Place, options: WorkerOptions) -> None:
+    (job,), _ = jobs.submit("ann", [request_for("long.mp4")])
+    with Workers(jobs, place, ["cpu"], options):
+        wait_for(lambda: jobs.get(job.id).progress.frames_done > 0)
+        begin = time.monotonic()
+        jobs.cancel(job.id)
+        over = wait_over(jobs, job)
+        seconds = time.monotonic() - begin
+    print(f"ended after {seconds:.2f} s")
+    assert over.state == "cancelled"
+    assert seconds < 2
+    assert list(place.work.iterdir()) == []
+    assert list(place.results.iterdir()) == []
+
+
+def test_a_service_that_ends_gives_jobs_back(jobs: Any, place: Place, options: WorkerOptions) -> None:
+    (job,), _ = jobs.submit("ann", [request_for("long.mp4")])
+    with Workers(jobs, place, ["cpu"], options):
+        wait_for(lambda: jobs.get(job.id).progress.frames_done > 0)
+        wait_for(lambda: place.checkpoint(job).exists())
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 5
+    now = jobs.get(job.id)
+    assert (now.state, now.attempt) == ("queued", 0)
+    assert place.checkpoint(job).exists()
+
+
+@pytest.mark.slow
+def test_killed_workers(jobs: Any, place: Place, options: WorkerOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kill -9 at random points: every job ends once, with the right timeline, and nothing is left over."""
+    monkeypatch.setattr("fastface.service.workers._BACK_OFF", 0.25)  # here nobody minds
+    rng = np.random.default_rng(8)
+    assert place.root is not None
+    wanted = fastface.process(place.root / "film.mp4", device="cpu", embedder=MODEL, **SLOW)
+    keeper = EmbeddedJobs(place.database, max_attempts=100)
+    made, _ = jobs.submit("ann", [request_for("film.mp4", **SLOW) for _ in range(max(2, KILLS // 3))])
+    kills = resumed = 0
+
+    def attempts() -> int:
+        return sum(jobs.get(job.id).attempt for job in made)
+
+    def looked_at_frames() -> bool:
+        running = jobs.list(state="running").jobs
+        return not jobs.counts()["queued"] or any(job.progress.frames_done for job in running)
+
+    with Workers(keeper, place, ["cpu"], options) as workers:
+        begun = 0
+        while kills < KILLS and jobs.counts()["queued"] + jobs.counts()["running"]:
+            wait_for(lambda begun=begun: attempts() > begun or not jobs.counts()["queued"])  # a worker is at it again
+            if rng.random() < 0.7:  # else while it loads models
+                wait_for(looked_at_frames)
+            time.sleep(float(rng.uniform(0.0, 3.0)))
+            begun = attempts()
+            for pid in workers.pids:
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+            resumed += len(list(place.work.iterdir()))
+        for job in made:
+            wait_over(jobs, job, 120)
+    print(f"{kills} kills, {len(made)} jobs, {resumed} checkpoints at kills, attempts "
+          f"{[jobs.get(j.id).attempt for j in made]}")  # fmt: skip
+    assert kills >= min(KILLS, 2)
+    for job in made:
+        over = jobs.get(job.id)
+        assert over.state == "done", over
+        assert [e.kind for e in jobs.events(job.id)].count("done") == 1
+        same(place.result(over.result), wanted)
+    place.sweep(jobs, 0)
+    assert {p.name for p in place.results.iterdir()} == {jobs.get(j.id).result for j in made}
+    assert list(place.work.iterdir()) == []
+
+
+def test_two_workers_share(jobs: Any, place: Place, options: WorkerOptions) -> None:
+    made, _ = jobs.submit("ann", [request_for("sub/tiny.mp4") for _ in range(6)])
+    with Workers(jobs, place, ["cpu", "cpu"], options):
+        for job in made:
+            assert wait_over(jobs, job).state == "done"
+    for job in made:
+        assert [e.kind for e in jobs.events(job.id) if e.kind != "progress"] == ["queued", "started", "done"]
+
+
+def test_a_worker_without_pulse_loses_its_job(jobs: Any, place: Place, options: WorkerOptions) -> None:
+    """Stopped (not dead) for longer than its lease; when it comes back, what it says counts no more."""
+    options = replace(options, lease=1.0)
+    (job,), _ = jobs.submit("ann", [request_for("long.mp4")])
+    with Workers(jobs, place, ["cpu"], options) as workers:
+        wait_for(lambda: jobs.get(job.id).progress.frames_done > 0)
+        (pid,) = workers.pids
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            claim = wait_for(lambda: jobs.claim("another", 60))
+            assert claim.job.id == job.id
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(1.5)
+        assert jobs.beat(claim, 60) == "go"
+        assert jobs.finish(claim, place.result_name(claim))
+    assert jobs.get(job.id).result == place.result_name(claim)
+
+
+def test_workers_end_with_the_service(place: Place, options: WorkerOptions, jobs: Any) -> None:
+    """Even if it is killed."""
+    jobs.submit("ann", [request_for("long.mp4")])
+    code = f"""
+import sys, time
+from fastface.service.embedded import EmbeddedJobs
+from fastface.service.place import Place
+from fastface.service.worker import WorkerOptions
+from fastface.service.workers import Workers
+place = Place({str(place.folder)!r}, {str(place.root)!r})
+with Workers(EmbeddedJobs(place.database), place, ["cpu"], WorkerOptions.from_json({options.to_json()!r})) as workers:
+    print(*workers.pids, flush=True)
+    time.sleep(60)
+"""
+    service = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert service.stdout is not None
+    worker = psutil.Process(int(service.stdout.readline()))
+    wait_for(lambda: jobs.counts()["running"])
+    service.kill()
+    service.wait()
+    wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 15)
+    assert jobs.counts()["running"] == 0  # it gave its job back
+
+
+def test_what_nobody_needs_is_swept(jobs: Any, place: Place) -> None:
+    (job,), _ = jobs.submit("ann", [JobRequest("upload", f"{'a' * 32}.mp4", "a", {})])
+    kept = [place.uploads / f"{'a' * 32}.mp4", place.checkpoint(job)]
+    lost = [place.uploads / f"{'b' * 32}.mp4", place.results / f"{'c' * 32}-{'d' * 32}.json", place.work / "x"]
+    for path in (*kept, *lost):
+        path.write_bytes(b"x")
+    assert place.sweep(jobs) == 0  # they may be on their way
+    assert place.sweep(jobs, -1) == 3
+    assert all(path.exists() for path in kept)
+    assert not any(path.exists() for path in lost)
+
+
+def test_the_place(tmp_path: Path, root: Path) -> None:
+    with pytest.raises(fastface.InputValidationError, match="is inside root"):
+        Place(root / "service", root)
+    with pytest.raises(fastface.InputValidationError, match="must be a folder"):
+        Place(tmp_path / "s", root / "none")
+    place = Place(tmp_path / "s", root)
+    assert place.folder.stat().st_mode & 0o077 == 0
+    for name in ("x", "../jobs.sqlite", f"{'a' * 32}-{'b' * 32}.json/../../x", ""):
+        with pytest.raises(fastface.InputValidationError, match="there is no result"):
+            place.result(name)
+    link = root / "out.mp4"
+    link.symlink_to(tmp_path)
+    try:
+        for path in ("out.mp4", "/etc/passwd", "../x", "a/../../x"):
+            with pytest.raises(fastface.InputValidationError, match="leads out of"):
+                place.video(JobRequest("root", path, "x", {}))
+    finally:
+        link.unlink()
+    with pytest.raises(fastface.InputValidationError, match="takes no paths"):
+        Place(tmp_path / "s").video(JobRequest("root", "film.mp4", "x", {}))
