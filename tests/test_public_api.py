@@ -119,6 +119,6 @@ with contextlib.suppress(SystemExit):
 def test_help_names_every_command() -> None:
     done = subprocess.run([sys.executable, "-m", "fastface", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    for command in ("process", "search", "gallery", "calibrate", "render", "clip", "export", "report", "serve", "models",
-                    "demo", "doctor"):  # fmt: skip
+    for command in ("process", "search", "gallery", "calibrate", "render", "clip", "export", "report", "serve",
+                    "models", "demo", "doctor"):  # fmt: skip
         assert command in done.stdout
