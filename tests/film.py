@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
 import fastface
@@ -110,3 +111,17 @@ def true_spans(film: Film) -> dict[str, list[tuple[int, int]]]:
             else:
                 mine.append((number, number + 1))
     return out
+
+
+def shrunk(path: Path, out: Path, frames: int) -> None:
+    """Write the first frames of a video at 320 x 180."""
+    with av.open(str(path)) as source, av.open(str(out), "w") as target:
+        stream = target.add_stream("libx264", 25)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for number, frame in enumerate(source.decode(video=0)):
+            if number == frames:
+                break
+            small = frame.reformat(320, 180, "yuv420p")
+            small.pts = None
+            target.mux(stream.encode(small))
+        target.mux(stream.encode(None))

@@ -8,13 +8,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 import psutil
 import pytest
 
 import fastface
-from film import MODEL, Film
+from film import MODEL, Film, shrunk
 
 VIDEOS = int(os.environ.get("FASTFACE_LEAK_VIDEOS", "40"))
 """The figures in docs/reliability.md are of 200."""
@@ -26,16 +25,7 @@ WARM = VIDEOS // 4
 def short(film: Film, tmp_path: Path) -> Path:
     """The first eight frames of the film, two people, a sixth of its size."""
     path = tmp_path / "short.mp4"
-    with av.open(str(film.path)) as source, av.open(str(path), "w") as target:
-        stream = target.add_stream("libx264", 25)
-        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
-        for number, frame in enumerate(source.decode(video=0)):
-            if number == 8:
-                break
-            small = frame.reformat(320, 180, "yuv420p")
-            small.pts = None
-            target.mux(stream.encode(small))
-        target.mux(stream.encode(None))
+    shrunk(film.path, path, 8)
     return path
 
 

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import av
 import pytest
 
 from fastface.service.embedded import EmbeddedJobs
 from fastface.service.place import Place
 from fastface.service.worker import WorkerOptions
-from film import MODEL, Film
+from film import MODEL, Film, shrunk
 
 
 @pytest.fixture(scope="session")
@@ -26,16 +25,7 @@ def root(film: Film, embedder_spec: object, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("root")
     (folder / "sub").mkdir()
     (folder / "film.mp4").write_bytes(film.path.read_bytes())
-    with av.open(str(film.path)) as source, av.open(str(folder / "sub" / "tiny.mp4"), "w") as target:
-        stream = target.add_stream("libx264", 25)
-        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
-        for number, frame in enumerate(source.decode(video=0)):
-            if number == 10:
-                break
-            small = frame.reformat(320, 180, "yuv420p")
-            small.pts = None
-            target.mux(stream.encode(small))
-        target.mux(stream.encode(None))
+    shrunk(film.path, folder / "sub" / "tiny.mp4", 10)
     loop(film.path, folder / "long.mp4", 6000)
     (folder / "text.mp4").write_text("no video at all")
     return folder

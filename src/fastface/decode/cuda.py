@@ -12,6 +12,7 @@ from fastface.decode.device import DeviceEvent, Unsupported
 from fastface.decode.format import CODECS, Format
 from fastface.decode.segments import Coded
 from fastface.errors import GPUError
+from fastface.faults import first_line
 
 _CHROMA_420 = 1
 """cudaVideoChromaFormat of the Video Codec SDK's cuviddec.h."""
@@ -271,7 +272,7 @@ class CudaBackend:
         try:
             import PyNvVideoCodec
         except Exception as error:  # it raises RuntimeError where the driver's libraries are missing
-            raise GPUError(f"PyNvVideoCodec cannot be used: {str(error).strip().splitlines()[0]}") from error
+            raise GPUError(f"PyNvVideoCodec cannot be used: {first_line(error)}") from error
         self._cupy, self._library = cupy, PyNvVideoCodec
         self._device_id, self._form = device_id, form
         caps = decoder_caps(device_id, form.codec, form.bit_depth)

@@ -37,6 +37,7 @@ from fastface.decode.ring import Block, Ring
 from fastface.decode.segments import MIN_FRAMES, Coded, SegmentReader
 from fastface.decode.threads import Stopped, Threads
 from fastface.errors import GPUError, InputValidationError, VideoProcessingError
+from fastface.faults import first_line
 
 CHUNK = 16
 """Packets that are handed over at once."""
@@ -211,7 +212,7 @@ class NvdecDecoder:
         try:
             return self._backend.session()
         except Exception as error:
-            why = _first_line(error)
+            why = first_line(error)
             if not self._packets.give_back(work):
                 raise GPUError(f"an NVDEC session cannot be opened: {why}") from error
             with self._threads.lock:
@@ -272,8 +273,8 @@ class NvdecDecoder:
             raise
         except Exception as error:
             if "not supported" in str(error).lower():
-                raise Unsupported(f"NVDEC refuses the stream: {_first_line(error)}") from error
-            raise GPUError(f"NVDEC failed at frame {number} of {self._file.path!r}: {_first_line(error)}") from error
+                raise Unsupported(f"NVDEC refuses the stream: {first_line(error)}") from error
+            raise GPUError(f"NVDEC failed at frame {number} of {self._file.path!r}: {first_line(error)}") from error
         part.final = True
         part.lost = work.shown - (number - work.base)
         self._submit(session, part, clock.end)
@@ -402,8 +403,3 @@ class _Always:
 
 
 _ALWAYS = _Always()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
