@@ -137,7 +137,7 @@ class TestScheduling:
 
     def test_sessions_are_used_again_for_the_same_kind(self, clip: Any, tmp_path: Path) -> None:
         loop(clip("h264_no_b"), tmp_path / "long.mp4", 240)
-        pool, maker = SessionPool(), FakeGpu.maker()
+        pool, maker = SessionPool(), FakeGpu.maker(delay=0.001)
 
         def run(path: Path) -> list[np.ndarray]:
             with NvdecDecoder(path, sessions=3, batch_size=8, min_frames=25, pool=pool, _backend=maker) as decoder:

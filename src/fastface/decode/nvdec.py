@@ -187,14 +187,16 @@ class NvdecDecoder:
 
     def _session(self) -> None:
         session: Session | None = None
-        tag, flushed = 0, False
+        tag, flushed = 0, True
         try:
             while (work := self._packets.next_work()) is not None:
                 if session is None and (session := self._open_session(work)) is None:
                     return
+                flushed = False
                 tag = self._decode(session, work, tag)
-            flushed = True
+                flushed = True
         finally:
+            # One that had no segment in hand when the decoder was closed is as good as one that saw the end.
             if session is not None and flushed:
                 self._pool.give(self._kind, session)
             elif session is not None:
