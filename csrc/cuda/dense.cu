@@ -1,6 +1,6 @@
 // The fully connected layers of R- and O-Net and what follows from them, for 16 candidates a block, in float32.
+#include "activation.cuh"
 #include "candidate.cuh"
-#include "conv.cuh"
 
 namespace fastface {
 
