@@ -12,8 +12,8 @@ struct Kept {
   const int* frame;
 };
 
-// Refines and squares the box of item i, writes it to box_out [capacity, 4], and gives each of the SIZE * SIZE pixels that are
-// in it, scaled for MTCNN, to store(number, R G B); zeros where the box has none. Ends with a barrier.
+// Refines and squares the box of item i, writes it to box_out [capacity, 4], and gives each of the SIZE * SIZE pixels that
+// are in it, scaled for MTCNN, to store(number, R G B); zeros where the box has none. Ends with a barrier.
 template <int SIZE, class Store>
 __device__ void load_candidate(const FrameBatch& frames, const Kept& kept, int i, const float* box, const float* offsets,
                                bool inclusive, float* box_out, Store store) {

@@ -5,7 +5,8 @@
 
 namespace fastface {
 
-// The weights as lanes hold them; fastface/detect/cuda/weights.py packs the same struct. conv1's 28 channels are padded to 32.
+// The weights as lanes hold them; fastface/detect/cuda/weights.py packs the same struct. conv1's 28 channels are padded
+// to 32.
 struct RNetWeights {
   uint4 first[3][4][32];    // conv1: [ky][8 channels], inputs 4 pixels of 4 colours side by side
   uint4 second[18][6][32];  // conv2: [(ky * 3 + kx) * 2 + 16 inputs][8 channels]
@@ -15,12 +16,13 @@ struct RNetWeights {
 };
 
 constexpr int kWarps = 4, kThreads = 32 * kWarps, kFeatures = 576;  // [64][3][3]
-// Bytes: the tensors that are convolved, of 11 x 11 and 4 x 4 pixels, begin at 0. conv2's output takes the place of the crop
-// and of conv1's.
+// Bytes: the tensors that are convolved, of 11 x 11 and 4 x 4 pixels, begin at 0. conv2's output takes the place of the
+// crop and of conv1's.
 constexpr int kCrop = 17408, kRing = 26640, kSecond = kCrop;
 static_assert((6 * 16 + 15 + 2 * 11 + 2 + 1) * 128 <= kCrop, "what tiles read beyond the last pooled row");
 static_assert(kCrop + crop_bytes<24>() <= kRing && kRing % 16 == 0, "");
-static_assert(kRing + kRingRows * 24 * 32 * 4 <= 42240 && kSecond + 97 * 64 * 4 == 42240, "what fastface/detect/cuda asks for");
+static_assert(kRing + kRingRows * 24 * 32 * 4 <= 42240 && kSecond + 97 * 64 * 4 == 42240,
+              "what fastface/detect/cuda asks for");
 
 // conv2, 28 to 48 channels: M of the warp's tiles, 2 apart, to `out` [pixel, in rows of 11][64].
 template <int M>

@@ -1,9 +1,9 @@
 // Convolutions on tensor cores with float32's precision, for small networks whose tensors stay in shared memory.
 //
 // An operand is the sum of two numbers of half precision, the second of which is what the first leaves over (22 bits in
-// all), and a product the sum of three: high * high + high * low + low * high. Weights are scaled by a power of two, so that
-// what is left over is no subnormal number; activations of R- and O-Net cannot exceed 2,300 (the sums of their weights'
-// absolute values), far from half precision's limit.
+// all), and a product the sum of three: high * high + high * low + low * high. Weights are scaled by a power of two, so
+// that what is left over is no subnormal number; activations of R- and O-Net cannot exceed 2,300 (the sums of their
+// weights' absolute values), far from half precision's limit.
 //
 // A convolution sees the pixels of a tensor one after the other: 16 of them are a tile, wherever rows end, and what comes
 // out where windows reach over the end of a row is not used. A pixel holds its channels' high parts, then the low ones, in
@@ -26,7 +26,8 @@ __device__ __forceinline__ void split(float a, float b, unsigned char* high, uns
 }
 
 // w: a lane's weights, x and y the high parts, z and w the low ones.
-__device__ __forceinline__ void multiply(float (&sum)[4], const unsigned int (&high)[4], const unsigned int (&low)[4], uint4 w) {
+__device__ __forceinline__ void multiply(float (&sum)[4], const unsigned int (&high)[4], const unsigned int (&low)[4],
+                                         uint4 w) {
   mma16816(sum, low, make_uint2(w.x, w.y));
   mma16816(sum, high, make_uint2(w.z, w.w));
   mma16816(sum, high, make_uint2(w.x, w.y));
@@ -61,16 +62,17 @@ __device__ __forceinline__ float2 max2(float2 a, float2 b) { return make_float2(
 
 // Sums to activations of channels c and c + 1.
 __device__ __forceinline__ float2 activate(float a, float b, float unscale, const float* bias, const float* slope, int c) {
-  const float2 add = __ldg(reinterpret_cast<const float2*>(bias + c)), s = __ldg(reinterpret_cast<const float2*>(slope + c));
+  const float2 add = __ldg(reinterpret_cast<const float2*>(bias + c)),
+               s = __ldg(reinterpret_cast<const float2*>(slope + c));
   return make_float2(prelu(fmaf(a, unscale, add.x), s.x), prelu(fmaf(b, unscale, add.y), s.y));
 }
 
-// Adds to sum, of tiles first, first + APART, ... (pixels at which they begin), and of N groups of 8 channels from `group` on,
-// steps [from, to) of a convolution of SIZE x SIZE. `in`: address of a tensor of PIXEL bytes a pixel, ROW pixels a row.
+// Adds to sum, of tiles first, first + APART, ... (pixels at which they begin), and of N groups of 8 channels from `group`
+// on, steps [from, to) of a convolution of SIZE x SIZE. `in`: address of a tensor of PIXEL bytes a pixel, ROW pixels a row.
 // A step is 16 inputs of one of the window's pixels; a pixel has STEPS. weights [SIZE * SIZE * STEPS][GROUPS][32 lanes].
 template <int SIZE, int ROW, int STEPS, int PIXEL, int APART, int M, int N, int GROUPS>
-__device__ __forceinline__ void convolve(float (&sum)[M][N][4], unsigned int in, int first, const uint4 (*weights)[GROUPS][32],
-                                         int group, int from, int to) {
+__device__ __forceinline__ void convolve(float (&sum)[M][N][4], unsigned int in, int first,
+                                         const uint4 (*weights)[GROUPS][32], int group, int from, int to) {
   const int lane = threadIdx.x & 31;
 #pragma unroll 2
   for (int step = from; step < to; ++step) {
@@ -90,8 +92,8 @@ __device__ __forceinline__ void convolve(float (&sum)[M][N][4], unsigned int in,
   }
 }
 
-// Bytes of a crop of SIDE x SIDE pixels: 8 a pixel (R, G, B, 0), of each row the high parts, then the low ones; and one pixel
-// more, for windows are four pixels wide, of which the last meets weights of zero and must be finite.
+// Bytes of a crop of SIDE x SIDE pixels: 8 a pixel (R, G, B, 0), of each row the high parts, then the low ones; and one
+// pixel more, for windows are four pixels wide, of which the last meets weights of zero and must be finite.
 template <int SIDE>
 constexpr int crop_bytes() {
   return SIDE * SIDE * 16 + 8;
@@ -106,8 +108,8 @@ __device__ __forceinline__ void put_crop(unsigned char* crop, int p, const float
 }
 
 // The first layer of R- and O-Net: 3 x 3, 32 channels, and its pooling by 3 x 3, 2 apart, to half the side, 128 bytes a
-// pixel. ring: [kRingRows][SIDE][32]. Pooled rows may take the place of rows of the crop that are not read again. Ends with a
-// barrier.
+// pixel. ring: [kRingRows][SIDE][32]. Pooled rows may take the place of rows of the crop that are not read again. Ends with
+// a barrier.
 template <int SIDE, int WARPS>
 __device__ __forceinline__ void first_layer(const unsigned char* crop, float* ring, unsigned char* pooled,
                                             const uint4 (*weights)[4][32], float unscale, const float* bias,

@@ -59,12 +59,15 @@ void launch(void (*kernel)(A...), uint3 grid, uint3 block, unsigned int shared_b
     void (*kernel)(A...);
     void** arguments;
   } call = {kernel, arguments};
-  run(grid, block, shared_bytes, order, [](void* p) {
-    const Call& c = *static_cast<const Call*>(p);
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
-      c.kernel(*static_cast<std::remove_cv_t<A>*>(c.arguments[I])...);
-    }(std::index_sequence_for<A...>());
-  }, &call);
+  run(
+      grid, block, shared_bytes, order,
+      [](void* p) {
+        const Call& c = *static_cast<const Call*>(p);
+        [&]<std::size_t... I>(std::index_sequence<I...>) {
+          c.kernel(*static_cast<std::remove_cv_t<A>*>(c.arguments[I])...);
+        }(std::index_sequence_for<A...>());
+      },
+      &call);
 }
 
 }  // namespace simulated
