@@ -307,21 +307,33 @@ def choose_executor(settings: Settings, device: str) -> tuple[Executor, list[str
     """
     from fastface import models
 
-    named = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", device) if isinstance(device, str) else None
-    if device not in ("auto", "cpu") and named is None:
-        raise InputValidationError(f"device is {device!r}, must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
-    number = int(named[1] or 0) if named else 0
-    missing = None if device == "cpu" else gpu_problem(number)
-    if named and missing:
-        raise GPUError(f"device={device!r} cannot be used: {missing}")
+    number, missing = gpu_number(device)
     spec = models.resolve(settings.embedder)
-    if device == "cpu":
-        return CpuExecutor(settings, spec), []
-    if missing:
-        return CpuExecutor(settings, spec), [f"device: the CPU was used, because {missing}"]
+    if number is None:
+        warnings = [] if missing is None else [f"device: the CPU was used, because {missing}"]
+        return CpuExecutor(settings, spec), warnings
     from fastface.gpu.executor import CudaExecutor
 
     return CudaExecutor(settings, spec, number), []
+
+
+def gpu_number(device: str) -> tuple[int | None, str | None]:
+    """The number of the GPU that a device stands for, None for the CPU; and why "auto" stands for the CPU.
+
+    Raises:
+        InputValidationError: there is no such device.
+        GPUError: a GPU is named that cannot be used.
+    """
+    named = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", device) if isinstance(device, str) else None
+    if device not in ("auto", "cpu") and named is None:
+        raise InputValidationError(f"device is {device!r}, must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
+    if device == "cpu":
+        return None, None
+    number = int(named[1] or 0) if named else 0
+    missing = gpu_problem(number)
+    if named and missing:
+        raise GPUError(f"device={device!r} cannot be used: {missing}")
+    return (None, missing) if missing else (number, None)
 
 
 def gpu_count() -> int:

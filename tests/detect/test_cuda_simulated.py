@@ -199,3 +199,29 @@ def test_the_simulation_sees_what_is_wrong(tmp_path, monkeypatch):
     assert outcome("good", "beyond") == [-1] * 64  # as NaN, in a float
     with pytest.raises(GPUError, match="could not be launched"):
         outcome("good", "turn", gpu.shared_limit + 1)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (150, 50), (400, 300)])
+def test_windows_equal_pillow(torch, gpu, monkeypatch, size):
+    """Sample for sample, where a window is made smaller and larger, at the picture's edges, odd sizes too."""
+    from fastface.clip.view import sampled
+    from fastface.gpu import window as module
+
+    monkeypatch.setattr(module, "kernel", gpu.kernel)
+    rng = np.random.default_rng(31)
+    width, height, n = 143, 95, 3
+    frames = on_a_gpu.nv12_of(rng, n, height, width, 144)
+    windows = np.array([[0, 0, width, height], [10.3, 7.9, 60.25, 80.1], [100.5, 60.5, 143, 95], [0.01, 40, 20, 52.7],
+                        [71.0, 11.0, 83.0, 29.0]])  # fmt: skip
+    frame_of = np.array([0, 1, 2, 2, 0], np.int32)
+    cutter = module.WindowCutter(width, height, size, 6, torch.device("cpu"))
+    got = cutter.queue(torch.from_numpy(frames), frame_of, windows, 0).numpy()
+    w, h = size
+    for v, number in enumerate(frame_of):
+        y, uv = frames[number, :height, :width], frames[number, height:]
+        planes = (y, uv[:, 0::2], uv[:, 1::2])
+        wanted = np.empty((h, w), np.uint8), np.empty((h // 2, w // 2), np.uint8), np.empty((h // 2, w // 2), np.uint8)
+        sampled(planes, windows[v], wanted)
+        np.testing.assert_array_equal(got[v].ravel(), np.concatenate([p.ravel() for p in wanted]))
+    with pytest.raises(ValueError, match="7 windows, must be at most 6"):
+        cutter.queue(torch.from_numpy(frames), np.zeros(7, np.int32), np.zeros((7, 4)), 0)

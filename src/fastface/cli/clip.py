@@ -50,6 +50,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--follow", type=_size, metavar="WxH", help="a window that follows the face: 1080x1080, 608x1080, 1280x720, ..."
     )
     parser.add_argument("--workers", type=int, metavar="N", help="threads that encode (default: one for each core)")
+    parser.add_argument(
+        "--device", default="cpu", metavar="D", help="cpu, cuda, cuda:N, auto: where windows are cut (default: cpu)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
     return parser
 
@@ -82,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
             split=_both(timeline, args.split),
             workers=args.workers,
             progress=progress,
+            device=args.device,
         )
     for note in dict.fromkeys(note for clip in clips for note in clip.notes):
         print(f"note: {note}", file=sys.stderr)

@@ -18,7 +18,7 @@ Time is the stream's own, in whole units of its time base: a clip begins with un
 cut, and pictures keep their distances whatever the frame rate. Where a cut ends and the next one follows is known
 exactly, and the sound of a cut is the samples between the very same two moments, so that nothing adds up.
 
-Where a GPU is to crop and encode, it takes the place of :func:`fastface.clip.cut.encode_part`: a part in, packets out.
+Where a GPU cuts windows, `on_gpu.py` takes the place of :class:`fastface.clip.cut.OnCpu`: a part in, its pictures out.
 """
 
 from fastface.clip.clips import make_clips

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from fastface.clip.copy import fast_coding
+from fastface.clip.cut import OnCpu, Pictures
 from fastface.clip.join import Clip, write_file
 from fastface.clip.plan import Wishes, plan
 from fastface.clip.pool import Pool, Progress, cores
 from fastface.clip.source import Source, open_source
-from fastface.clip.view import Camera, Follow, Split, ViewOf, Whole
+from fastface.clip.view import Camera, Follow, LayoutOf, Sampled, Split, Whole
 from fastface.clip.window import follow
+from fastface.decode.device import Unsupported
 from fastface.encode.container import check_size, checked_target
 from fastface.encode.h264 import Coding
 from fastface.errors import InputValidationError
+from fastface.executor import gpu_number
 from fastface.faults import translates
 from fastface.timeline import Identity, Timeline
 
@@ -34,16 +38,18 @@ def make_clips(
     wishes: Wishes,
     workers: int | None = None,
     progress: Progress | None = None,
+    device: str = "cpu",
 ) -> tuple[Clip, ...]:
     """See :meth:`fastface.Timeline.clips`."""
     if workers is not None and workers < 1:
         raise InputValidationError(f"workers is {workers!r}, must be at least 1")
+    number, _ = gpu_number(device)
     people = wishes.people(timeline, person)
     source = open_source(video)
     check_size(timeline.video, source.info.width, source.info.height, source.path)
     _check_length(timeline, source)
     files, note = plan(timeline, source, people, Path(folder), wishes)
-    coding, view_of = _look(timeline, source, people, wishes)
+    coding, layout_of = _look(timeline, source, people, wishes)
     if wishes.fast and note is None:
         coding = fast_coding(source)
     notes = [note] if note else []
@@ -53,9 +59,30 @@ def make_clips(
     for file in files:
         checked_target(file.path, source.path)
     parts = [part for file in files for part in file.parts]
-    with Pool(source, parts, coding, view_of, workers or cores(), progress) as pool:
+    with contextlib.ExitStack() as stack:
+        pictures = _pictures(source, layout_of, number, notes, stack)
+        pool = stack.enter_context(Pool(source, parts, coding, pictures, workers or cores(), progress))
         encoded = iter(pool)
         return tuple(write_file(source, file, encoded, coding, tuple(notes)) for file in files)
+
+
+def _pictures(
+    source: Source, layout_of: LayoutOf | None, gpu: int | None, notes: list[str], stack: contextlib.ExitStack
+) -> Pictures:
+    """What gives the pictures; where it is not the GPU that was asked for, a note says why."""
+    if layout_of is None:  # whole pictures: a GPU would only carry them to and fro
+        return OnCpu(source, lambda convert, reader: Whole(convert))
+    if gpu is not None:
+        from fastface.clip.on_gpu import OnGpu
+
+        try:
+            on_gpu = OnGpu(source, layout_of, gpu)
+        except Unsupported as error:
+            notes.append(f"the pictures of {source.path!r} were decoded on the CPU: {error}")
+        else:
+            stack.callback(on_gpu.close)
+            return on_gpu
+    return OnCpu(source, lambda convert, reader: Sampled(convert, layout_of(reader)))
 
 
 def _check_length(timeline: Timeline, source: Source) -> None:
@@ -74,10 +101,12 @@ def _make_folder(folder: Path) -> None:
         raise InputValidationError(f"cannot write to the folder {str(folder)!r}: {error.strerror}") from error
 
 
-def _look(timeline: Timeline, source: Source, people: Sequence[Identity], wishes: Wishes) -> tuple[Coding, ViewOf]:
-    """How pictures are coded, and what is shown of them."""
+def _look(
+    timeline: Timeline, source: Source, people: Sequence[Identity], wishes: Wishes
+) -> tuple[Coding, LayoutOf | None]:
+    """How pictures are coded, and which windows are shown of them; None: all of the picture."""
     if wishes.follow is None and wishes.split is None:
-        return source.coding, lambda convert, reader: Whole(convert)
+        return source.coding, None
     width, height = SPLIT_SIZE
     shape = wishes.follow or (width // 2, height)
     if missing := [p.label for p in people if not (timeline.faces.identity == p.id).any()]:
@@ -85,6 +114,6 @@ def _look(timeline: Timeline, source: Source, people: Sequence[Identity], wishes
     size, pixel = (source.info.width, source.info.height), float(source.coding.aspect)
     cameras = [Camera.of(follow(timeline, p.id, source.times, shape, size, pixel), source) for p in people]
     if wishes.follow is not None:
-        return source.coding.sized(shape), lambda convert, reader: Follow(convert, cameras[0], shape)
+        return source.coding.sized(shape), lambda reader: Follow(cameras[0], shape)
     both = (cameras[0], cameras[1])
-    return source.coding.sized(SPLIT_SIZE), lambda convert, reader: Split(convert, reader, both, SPLIT_SIZE)
+    return source.coding.sized(SPLIT_SIZE), lambda reader: Split(reader, both, SPLIT_SIZE)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +46,40 @@ class Encoded:
     missing: int
 
 
+Pictures = Callable[[Cut, int], Generator[tuple[int, Any], None, None]]
+"""Gives the pictures of a cut as they are shown, (number, av.VideoFrame) in ascending order, with so many threads of a
+decoder; what cannot be decoded is missing. Called by several threads at once."""
+
+
+class OnCpu:
+    """Pictures decoded by libav and turned into what is shown by a view."""
+
+    def __init__(self, source: Source, view_of: ViewOf) -> None:
+        self._source, self._view_of = source, view_of
+
+    def __call__(self, cut: Cut, threads: int) -> Generator[tuple[int, Any], None, None]:
+        source = self._source
+        reader, aside = (
+            Reader(source, threads),
+            Reader(source),
+        )  # what is held is read aside, so that the pictures go on
+        view = None
+        try:
+            for number, frame in reader.pictures(*cut):
+                if view is None:
+                    convert = Converter(frame, reader.stream.codec_context, source.info.rotation)
+                    view = self._view_of(convert, aside)
+                yield number, view(number, frame)
+        finally:
+            reader.close()
+            aside.close()
+
+
 def encode_part(
     source: Source,
     part: Part,
     coding: Coding,
-    view_of: ViewOf,
+    pictures: Pictures,
     threads: int,
     stop: threading.Event,
     count: Callable[[int], None],
@@ -60,7 +90,7 @@ def encode_part(
         source: the video.
         part: which pictures.
         coding: the same for all parts of a clip.
-        view_of: what is shown.
+        pictures: what is shown.
         threads: of the decoder and of the encoder.
         stop: set where the result is no longer wanted.
         count: called with the number of pictures done since it was called last.
@@ -69,26 +99,18 @@ def encode_part(
         Stopped: it was not wanted any more.
         VideoProcessingError: the picture changes its size.
     """
-    reader, aside = Reader(source, threads), Reader(source)  # what is held is read aside, so that the pictures go on
-    try:
-        encoder = coding.encoder(threads)
-        base = source.stamp(part.cut.first) - part.offset
-        packets: list[tuple[Any, int]] = []
-        view = None
-        done = 0
-        for number, frame in reader.pictures(*part.cut):
+    encoder = coding.encoder(threads)
+    base = source.stamp(part.cut.first) - part.offset
+    packets: list[tuple[Any, int]] = []
+    done = 0
+    with contextlib.closing(pictures(part.cut, threads)) as coming:
+        for number, picture in coming:
             if stop.is_set():
                 raise Stopped
-            if view is None:
-                view = view_of(Converter(frame, reader.stream.codec_context, source.info.rotation), aside)
-            picture = view(number, frame)
             picture.pts, picture.time_base = source.stamp(number) - base, source.base
             packets += [(p, p.pts) for p in encoder.encode(picture)]
             done += 1
             count(1)
-        if done:
-            packets += [(p, p.pts) for p in encoder.encode(None)]
-        return Encoded(packets, part.cut.last - part.cut.first - done)
-    finally:
-        reader.close()
-        aside.close()
+    if done:
+        packets += [(p, p.pts) for p in encoder.encode(None)]
+    return Encoded(packets, part.cut.last - part.cut.first - done)

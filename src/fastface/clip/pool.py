@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from fastface.clip.copy import copy_part
-from fastface.clip.cut import Encoded, Part, encode_part
+from fastface.clip.cut import Encoded, Part, Pictures, encode_part
 from fastface.clip.source import Source
-from fastface.clip.view import ViewOf
 from fastface.encode.h264 import Coding
 
 Progress = Callable[[int, int], None]
@@ -30,10 +29,10 @@ class Pool:
     """
 
     def __init__(
-        self, source: Source, parts: Sequence[Part], coding: Coding, view_of: ViewOf, workers: int,
+        self, source: Source, parts: Sequence[Part], coding: Coding, pictures: Pictures, workers: int,
         progress: Progress | None,
     ) -> None:  # fmt: skip
-        self.source, self.parts, self.coding, self.view_of = source, parts, coding, view_of
+        self.source, self.parts, self.coding, self.pictures = source, parts, coding, pictures
         self.ahead, self.threads = 2 * workers, max(workers // len(parts), 1)
         self.pool = ThreadPoolExecutor(workers, thread_name_prefix="fastface-clip")
         self.stop, self.lock = threading.Event(), threading.Lock()
@@ -48,7 +47,7 @@ class Pool:
         if part.copied:
             return self.pool.submit(copy_part, self.source, part, self._count)
         return self.pool.submit(
-            encode_part, self.source, part, self.coding, self.view_of, self.threads, self.stop, self._count
+            encode_part, self.source, part, self.coding, self.pictures, self.threads, self.stop, self._count
         )
 
     def __iter__(self) -> Iterator[Encoded]:

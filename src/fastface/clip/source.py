@@ -22,6 +22,7 @@ from fastface.clip.spans import Interval
 from fastface.decode.device import Unsupported
 from fastface.decode.probe import DecodeStats, VideoFile, describe, open_container, video_stream
 from fastface.decode.segments import SegmentReader
+from fastface.decode.surfaces import BACK
 from fastface.encode.h264 import Coding
 from fastface.encode.planes import Converter
 from fastface.errors import InputValidationError, VideoProcessingError
@@ -31,9 +32,6 @@ _ROUNDING = Fraction(2, 1_000_000)
 """Seconds: times in a document are rounded to a microsecond, and no two pictures are as near."""
 
 _NO_STAMPS = "no time stamps, by which it could be cut: put it into a container that has, such as .mkv"
-
-_BACK = (0.0, 1.0, 5.0, 30.0)
-"""Seconds before a picture from which decoding is tried until it comes out; then the whole file."""
 
 
 class Cut(NamedTuple):
@@ -213,7 +211,7 @@ class Reader:
 
     def _from(self, want: int) -> Iterator[Any]:
         """Frames from the one with this stamp on, or, where it cannot be decoded, from the one after it."""
-        for back in _BACK:
+        for back in BACK:
             frames = self._decode(want - math.ceil(Fraction(back) / self.source.base))
             frame = next((f for f in frames if f.pts >= want), None)
             # Seeking is only as good as the container's index, and a key picture may need what was before.

@@ -64,38 +64,71 @@ class Camera:
         return int(here[max(int(np.searchsorted(here, number)) - 1, 0)]) if len(here) else number
 
 
+Fill = Callable[[Camera, Planes], None]
+"""Brings a camera's window of the picture that is in hand to planes."""
+
+
+class Layout(Protocol):
+    """Windows of cameras, put together. It is asked for pictures in ascending order and used by one thread.
+
+    Attributes:
+        cameras: whose windows.
+        window: (width, height) in pixels to which each is brought.
+    """
+
+    cameras: tuple[Camera, ...]
+    window: tuple[int, int]
+
+    def shows(self, camera: Camera, number: int) -> bool:
+        """Whether picture `number` is looked at through that camera."""
+
+    def picture(self, number: int, fill: Fill) -> Any:
+        """What is shown (av.VideoFrame) of picture `number`."""
+
+
+LayoutOf = Callable[[Reader], Layout]
+"""Makes the layout of a part, given what reads pictures that are held."""
+
+
 class Follow:
     """The window of one camera."""
 
-    def __init__(self, convert: Converter, camera: Camera, size: tuple[int, int]) -> None:
-        self.convert, self.camera, self.size = convert, camera, size
+    def __init__(self, camera: Camera, size: tuple[int, int]) -> None:
+        self.cameras: tuple[Camera, ...] = (camera,)
+        self.window = size
 
-    def __call__(self, number: int, frame: Any) -> Any:
-        out, planes = new_frame(*self.size)
-        sampled(self.convert.planes(frame), self.camera.window[number], planes)
+    def shows(self, camera: Camera, number: int) -> bool:
+        return True
+
+    def picture(self, number: int, fill: Fill) -> Any:
+        out, planes = new_frame(*self.window)
+        fill(self.cameras[0], planes)
         return out
 
 
 class Split:
     """The windows of two cameras side by side. Who is away is held: the last picture of them stands still."""
 
-    def __init__(
-        self, convert: Converter, reader: Reader, cameras: tuple[Camera, Camera], size: tuple[int, int]
-    ) -> None:
-        self.convert, self.reader, self.cameras, self.size = convert, reader, cameras, size
-        self.held: list[Planes | None] = [None, None]
+    def __init__(self, reader: Reader, cameras: tuple[Camera, Camera], size: tuple[int, int]) -> None:
+        self.cameras: tuple[Camera, ...] = cameras
+        self.size, self.window = size, (size[0] // 2, size[1])
+        self._reader = reader
+        self._held: list[Planes | None] = [None, None]
 
-    def __call__(self, number: int, frame: Any) -> Any:
+    def shows(self, camera: Camera, number: int) -> bool:
+        return bool(camera.present[number])
+
+    def picture(self, number: int, fill: Fill) -> Any:
         out, planes = new_frame(*self.size)
         for side, camera in enumerate(self.cameras):
             half = _half(planes, side)
-            held = self.held[side]
-            if camera.present[number]:
-                sampled(self.convert.planes(frame), camera.window[number], half)
-                self.held[side] = half  # a view of the picture that was made last: no more than one is kept
+            held = self._held[side]
+            if self.shows(camera, number):
+                fill(camera, half)
+                self._held[side] = half  # a view of the picture that was made last: no more than one is kept
             else:
                 if held is None:
-                    held = self.held[side] = self._still(camera, number, half)
+                    held = self._held[side] = self._still(camera, number, half)
                 for target, still in zip(half, held, strict=True):
                     target[...] = still
         return out
@@ -104,9 +137,21 @@ class Split:
         """The picture that is held where a part begins while somebody is away."""
         y, u, v = (np.zeros_like(plane) for plane in like)
         at = camera.stand_in(number)
-        for _, frame in self.reader.pictures(at, at + 1):
-            sampled(self.convert.planes(frame), camera.window[at], (y, u, v))
+        for _, frame in self._reader.pictures(at, at + 1):
+            convert = Converter(frame, self._reader.stream.codec_context, self._reader.source.info.rotation)
+            sampled(convert.planes(frame), camera.window[at], (y, u, v))
         return y, u, v
+
+
+class Sampled:
+    """A layout of windows that are cut out here, on the CPU."""
+
+    def __init__(self, convert: Converter, layout: Layout) -> None:
+        self._convert, self._layout = convert, layout
+
+    def __call__(self, number: int, frame: Any) -> Any:
+        planes = self._convert.planes(frame)
+        return self._layout.picture(number, lambda camera, out: sampled(planes, camera.window[number], out))
 
 
 def _half(planes: Planes, side: int) -> Planes:
@@ -128,5 +173,9 @@ def sampled(planes: Planes, window: NDArray[np.float64], out: Planes) -> None:
         left, top = max(int(x1) - _MARGIN, 0), max(int(y1) - _MARGIN, 0)
         right, bottom = min(int(x2) + _MARGIN, width), min(int(y2) + _MARGIN, height)
         part = Image.fromarray(np.ascontiguousarray(plane[top:bottom, left:right]))
-        box = (x1 - left, y1 - top, min(x2 - left, part.width), min(y2 - top, part.height))
-        target[...] = np.asarray(part.resize(target.shape[::-1], Image.Resampling.BICUBIC, box=box))
+        # Rows first, whatever the sizes, which Pillow by itself does in some versions only.
+        rows, columns = target.shape
+        across = (x1 - left, 0, min(x2 - left, part.width), part.height)
+        part = part.resize((columns, part.height), Image.Resampling.BICUBIC, box=across)
+        down = (0, y1 - top, columns, min(y2 - top, part.height))
+        target[...] = np.asarray(part.resize((columns, rows), Image.Resampling.BICUBIC, box=down))

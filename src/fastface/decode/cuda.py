@@ -26,6 +26,10 @@ _HIGH = -5
 class Session(Protocol):
     """One decoder with its stream; used by one thread at a time."""
 
+    @property
+    def stream(self) -> int:
+        """Address of the stream."""
+
     def adopt(self) -> None:
         """The calling thread uses it from here on."""
 
@@ -198,6 +202,10 @@ class _CudaSession:
         self._end = library.PacketData()
         self._copy = driver().cuMemcpyDtoDAsync_v2
         self._bytes = form.frame_bytes
+
+    @property
+    def stream(self) -> int:
+        return int(self._stream.ptr)
 
     def adopt(self) -> None:
         self._device.use()

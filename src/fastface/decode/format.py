@@ -16,6 +16,8 @@ from fastface.types import VideoInfo
 CODECS = {"h264": 4, "hevc": 8, "vp8": 9, "vp9": 10, "av1": 11}
 """Number of each codec that NVDEC is used for (cudaVideoCodec of the Video Codec SDK's cuviddec.h)."""
 
+REORDERING = frozenset({"h264", "hevc"})
+
 _ALIASES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx-vp9": "vp9", "libvpx": "vp8"}
 _DEPTHS = {"yuv420p": 8, "yuvj420p": 8, "nv12": 8, "yuv420p10le": 10, "yuv420p12le": 12}
 

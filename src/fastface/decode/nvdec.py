@@ -29,7 +29,7 @@ import numpy as np
 
 from fastface.decode.cuda import Backend, CudaBackend, Session, SessionPool
 from fastface.decode.device import NO_PTS, DeviceFrameBatch, Unsupported
-from fastface.decode.format import examine
+from fastface.decode.format import REORDERING, examine
 from fastface.decode.packets import PacketQueue, Work
 from fastface.decode.parts import Account, Part, Parts
 from fastface.decode.probe import Clock, DecodeStats, VideoFile
@@ -46,8 +46,6 @@ HOLD = 3
 """Batches that the consumer may hold while it asks for the next one."""
 
 MAX_SESSIONS = 14
-
-_REORDERING = frozenset({"h264", "hevc"})
 
 _RESIZING = frozenset({"vp8", "vp9", "av1"})
 """Pictures of these may change their size without new parameter sets, which the demuxing thread would see."""
@@ -230,7 +228,7 @@ class NvdecDecoder:
         number = work.base
         unchecked = True
         every, batch_size, start = self._every, self.batch_size, self._start
-        reorders = self._form.codec in _REORDERING
+        reorders = self._form.codec in REORDERING
 
         def deliver(frames: list[tuple[int, Any]]) -> None:
             nonlocal part, number, unchecked

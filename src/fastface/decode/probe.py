@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections import deque
@@ -181,6 +182,13 @@ class VideoFile:
                 broken = True
             seen += packet.size > 0
             yield packet
+
+    def seek(self, stamp: int) -> None:
+        """Let the packets begin at the last key packet at or before a time stamp, as far as the container knows."""
+        with contextlib.suppress(av.error.FFmpegError):  # some containers refuse a stamp before the first one
+            self.container.seek(stamp, stream=self.stream, backward=True)
+        self._coming, self._lost = self.container.demux(self.stream), False
+        self._kept.clear()
 
     def damaged(self, error: av.error.FFmpegError) -> None:
         """Note that a packet was left out, because of this."""

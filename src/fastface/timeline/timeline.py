@@ -242,6 +242,7 @@ class Timeline:
         split: tuple[int | str, int | str] | None = None,
         workers: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        device: str = "cpu",
     ) -> tuple[Clip, ...]:
         """Write a person's moments as files (MP4, H.264 and AAC), each called after the person and numbered.
 
@@ -263,8 +264,11 @@ class Timeline:
             split: two people side by side, each followed, when either is on screen; who is away stands still.
             workers: threads that encode; None: as many as there are cores.
             progress: called with the frames done and the frames there are.
+            device: "cpu"; or "cuda", "cuda:N", "auto": windows (`follow`, `split`) are decoded and cut on a GPU, and
+                encoded on the CPU all the same.
 
         Raises:
+            GPUError: the GPU that is named cannot be used.
             InputValidationError: there is no such person, or there is nothing to cut; a value is out of its range; the
                 timeline is of another video; the video cannot be read, or a file not be written.
             VideoProcessingError: not one frame of a clip can be decoded.
@@ -272,7 +276,7 @@ class Timeline:
         from fastface.clip import Wishes, make_clips
 
         wishes = Wishes(join, max_gap, pad, segment, condense, fast, follow, split)
-        return make_clips(self, video, person, folder, wishes, workers, progress)
+        return make_clips(self, video, person, folder, wishes, workers, progress, device)
 
     def to_dict(self, *, embeddings: bool = False) -> dict[str, Any]:
         """The document, schema "fastface.timeline/1": plain dicts, lists, numbers and strings.
