@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,3 +49,30 @@ def jobs(request: pytest.FixtureRequest, place: Place) -> Iterator[Any]:
     keeper = EmbeddedJobs(place.database, max_attempts=3)
     yield keeper
     keeper.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """An S3 on loopback; gives its address."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a bucket there; this process and those that it starts find it by their environment."""
+    import fsspec
+
+    for name, value in (("AWS_ENDPOINT_URL", s3_server), ("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y"),
+                        ("AWS_DEFAULT_REGION", "us-east-1")):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    files, bucket = fsspec.url_to_fs("s3://fastface", use_listings_cache=False)
+    if not files.exists(bucket):
+        files.mkdir(bucket)
+    return "s3://fastface"

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from fastapi import Request
 from pydantic import ValidationError
@@ -84,6 +85,7 @@ class Uploads:
             digest = await self._receive(request, path)
             wanted = JobRequest("upload", path.name, _plain(name), chosen, digest)
             await anyio.to_thread.run_sync(self._look, wanted)
+            await anyio.to_thread.run_sync(lambda: self._place.keep(path, here=False))
             kept = True  # where this is cancelled, nobody knows if there is a job; what none needs is swept
             try:
                 made, kept = await self._submit(owner, [wanted], key)
@@ -96,7 +98,8 @@ class Uploads:
             if not self._sending[owner]:
                 del self._sending[owner]
             if not kept:
-                path.unlink(missing_ok=True)
+                with anyio.CancelScope(shield=True):  # also where who sends has gone
+                    await anyio.to_thread.run_sync(self._place.remove, path)
 
     async def _submit(self, owner: str, requests: list[JobRequest], key: str | None) -> tuple[list[Job], bool]:
         return await anyio.to_thread.run_sync(

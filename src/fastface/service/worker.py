@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fastface.aio import Meter
 from fastface.checkpoint import SCHEMA as CHECKPOINT_SCHEMA
 from fastface.errors import FastFaceError, GPUError, InputValidationError
+from fastface.service.carry import Carrier
 from fastface.service.embedded import EmbeddedJobs
 from fastface.service.jobs import Claim, Jobs, Progress
 from fastface.service.place import Place
@@ -130,9 +131,10 @@ class Worker:
                     timeline = self._process(claim, heart)
                     timeline = replace(timeline, video={**timeline.video, "path": job.request.name})
                     timeline.to_json(path, embeddings="inside")
+                    self._place.keep(path, here=False)
                 over = heart.last(lambda: self._jobs.finish(claim, name))
                 if not over:
-                    path.unlink(missing_ok=True)
+                    self._place.remove(path)
             except Cancelled:
                 if heart.cancelled:
                     over = heart.last(lambda: self._jobs.end(claim))
@@ -143,6 +145,8 @@ class Worker:
         if over:
             with contextlib.suppress(FastFaceError, OSError):
                 self._place.tidy(self._jobs.get(job.id))
+        with contextlib.suppress(FastFaceError, OSError):
+            self._place.leave(job)
 
     def _failed(self, claim: Claim, heart: _Heart, error: Exception) -> bool:
         """Tell of an error; whether the job is over by it."""
@@ -163,20 +167,23 @@ class Worker:
 
         job, options = claim.job, self._options
         video, base = self._place.video(job.request)
+        if job.request.place == "upload":
+            self._place.near(video)
         limits = Limits(options.max_bytes, options.max_seconds, options.max_pixels, base)
         pipeline = self._pipeline(dict(job.request.settings), limits)
         checkpoint = self._place.checkpoint(job)
         arguments: dict[str, Any] = {
             "progress": heart.progress, "checkpoint": checkpoint, "checkpoint_seconds": options.checkpoint,
         }  # fmt: skip
-        try:
-            return pipeline.process(video, **arguments)
-        except InputValidationError as error:
-            if not checkpoint.exists() or "checkpoint" not in str(error):
-                raise
-            _log.warning("job %s begins anew: %s (%s)", job.id, error, CHECKPOINT_SCHEMA)
-            checkpoint.unlink(missing_ok=True)
-            return pipeline.process(video, **arguments)
+        with Carrier(self._place, checkpoint):
+            try:
+                return pipeline.process(video, **arguments)
+            except InputValidationError as error:
+                if not checkpoint.exists() or "checkpoint" not in str(error):
+                    raise
+                _log.warning("job %s begins anew: %s (%s)", job.id, error, CHECKPOINT_SCHEMA)
+                self._place.remove(checkpoint)
+                return pipeline.process(video, **arguments)
 
     def _pipeline(self, settings: dict[str, Any], limits: Any) -> Pipeline:
         from fastface.pipeline import Pipeline

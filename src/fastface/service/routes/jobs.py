@@ -114,7 +114,7 @@ def _delete(context: Context, id: str, owner: str) -> Job:
     result = context.jobs.remove(id, owner)
     context.place.tidy(before)
     if result is not None:
-        context.place.result(result).unlink(missing_ok=True)
+        context.place.remove(context.place.result(result))
     return before
 
 

@@ -46,7 +46,7 @@ def _exported(place: Place, job: Job, name: str, *, embeddings: bool, **options:
     if job.result is None:
         raise Refused(409, "not_done", f"the job is {job.state}; it has no timeline", state=job.state)
     try:
-        timeline = Timeline.from_json(place.result(job.result))
+        timeline = Timeline.from_json(place.near(place.result(job.result)))
     except FileNotFoundError as error:
         raise Refused(404, "not_found", "the job was removed") from error
     path = place.work / f"export-{secrets.token_hex(16)}{chosen.ending}"
