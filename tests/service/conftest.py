@@ -13,6 +13,7 @@ from fastface.service.embedded import EmbeddedJobs
 from fastface.service.place import Place
 from fastface.service.worker import WorkerOptions
 from film import MODEL, Film, shrunk
+from redis_server import RedisServer, need_redis
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +44,34 @@ def options(root: Path) -> WorkerOptions:
                          threads=1)  # fmt: skip
 
 
-@pytest.fixture(params=["embedded"])
-def jobs(request: pytest.FixtureRequest, place: Place) -> Iterator[Any]:
-    """Each keeper of jobs: tests that take this hold for all of them."""
+@pytest.fixture
+def jobs(place: Place) -> Iterator[Any]:
+    """Jobs in SQLite."""
     keeper = EmbeddedJobs(place.database, max_attempts=3)
+    yield keeper
+    keeper.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that lasts for all tests."""
+    need_redis()
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["embedded", "redis"])
+def all_jobs(request: pytest.FixtureRequest, place: Place) -> Iterator[Any]:
+    """Each keeper of jobs: tests that take this hold for all of them."""
+    if request.param == "embedded":
+        keeper: Any = EmbeddedJobs(place.database, max_attempts=3)
+    else:
+        from fastface.service.broker.redis_jobs import RedisJobs
+
+        server = request.getfixturevalue("redis_server")
+        server.empty()
+        keeper = RedisJobs(server.url, max_attempts=3)
     yield keeper
     keeper.close()
 

@@ -21,6 +21,11 @@ from fastface.service.jobs import (
 )
 
 
+@pytest.fixture
+def jobs(all_jobs: Any) -> Any:
+    return all_jobs
+
+
 def submit(jobs: Any, owner: str = "ann", *names: str, **more: Any) -> Any:
     made, _ = jobs.submit(owner, [request_for(name) for name in names or ("a.mp4",)], **more)
     return made[0] if len(made) == 1 else made

@@ -7,6 +7,7 @@ import ipaddress
 import os
 from typing import Any
 
+from fastface.cli.worker import add_broker
 from fastface.errors import FastFaceError, InputValidationError
 
 
@@ -15,8 +16,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "serve",
         help="answer HTTP requests: videos in, timelines out",
-        description="Takes videos as jobs over HTTP and does them, one worker process per device. Needs the extra "
-        "'service'. Keys are required unless it listens on loopback and none was made.",
+        description="Takes videos as jobs over HTTP and does them, one worker process per device; with --broker, "
+        "`fastface worker` does them, on any machine. Needs the extra 'service'. Keys are required unless it listens on loopback and none was made.",
     )
     parser.add_argument("folder", metavar="FOLDER", help="where jobs, uploads and results are kept; made if missing")
     parser.add_argument("--root", metavar="DIR", help="videos in this folder may be named by path (default: none may)")
@@ -28,6 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="D",
         help="cpu, cuda:0, ...: a worker each, may be repeated (default: every GPU, or the CPU)",
     )
+    add_broker(parser)
     parser.add_argument("--embedder", default="auto", metavar="NAME", help="see `fastface models list` (default: auto)")
     parser.add_argument("--max-upload", type=int, default=2_000_000_000, metavar="BYTES", help="default: %(default)s")
     parser.add_argument(
@@ -70,6 +72,14 @@ def run(args: argparse.Namespace) -> int:
     from fastface.batch import named_devices
     from fastface.service.worker import WorkerOptions
 
+    if args.broker is not None:
+        try:
+            import celery  # noqa: F401
+            import redis  # noqa: F401
+        except ImportError as error:
+            raise FastFaceError(f"{error.name} is not installed: pip install 'fastface-gpu[broker]'") from error
+    if args.broker is not None and args.device:
+        raise InputValidationError("with --broker give no --device: `fastface worker` has the devices")
     names = keys.names()
     required = bool(names) or not is_loopback(args.host)
     if required and not names:
@@ -79,7 +89,9 @@ def run(args: argparse.Namespace) -> int:
     settings = ServiceSettings(
         folder=args.folder,
         root=args.root,
-        devices=named_devices(args.device or "all"),
+        devices=() if args.broker is not None else named_devices(args.device or "all"),
+        broker=args.broker,
+        storage=args.storage,
         require_keys=required,
         max_upload_bytes=args.max_upload,
         max_jobs=args.max_jobs,

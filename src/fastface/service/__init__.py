@@ -4,6 +4,8 @@
     embedded.py   the one that needs nothing installed: SQLite
     worker.py     a process per device that takes jobs and does them
     workers.py    starts those processes, and starts them again
+    broker/       jobs in Redis, for workers on many machines
+    storage.py    files in S3, for those that share no folder
     app.py        HTTP: the application; routes/ has its paths, schemas.py what they take and give
 
 `import fastface` loads nothing of this.

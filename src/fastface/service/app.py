@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from fastapi import FastAPI, Request
@@ -17,7 +18,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from fastface.errors import FastFaceError
+from fastface.errors import FastFaceError, InputValidationError
 from fastface.service.context import Context
 from fastface.service.embedded import EmbeddedJobs
 from fastface.service.gate import Gate, Refused, body, refused
@@ -29,9 +30,13 @@ from fastface.service.routes import jobs as job_paths
 from fastface.service.routes import results, state
 from fastface.service.schemas import problems
 from fastface.service.settings import ServiceSettings
+from fastface.service.storage import Storage
 from fastface.service.uploads import Uploads
 from fastface.service.workers import Workers
 from fastface.version import __version__
+
+if TYPE_CHECKING:
+    from fastface.service.broker.workers import RemoteWorkers
 
 __all__ = ["ServiceSettings", "create_app"]
 
@@ -45,13 +50,13 @@ def create_app(settings: ServiceSettings, jobs: Jobs | None = None) -> FastAPI:
 
     Raises:
         InputValidationError: a folder is none, or they lie within each other.
-        JobError: the jobs cannot be opened.
+        JobError: the jobs cannot be opened, or reached.
+        StorageError: the storage cannot be written.
     """
     options = replace(settings.worker, root=None if settings.root is None else os.fspath(settings.root))
     settings = replace(settings, worker=options)
-    place = Place(settings.folder, settings.root)
-    kept = jobs if jobs is not None else EmbeddedJobs(place.database, max_attempts=options.max_attempts)
-    workers = Workers(kept, place, settings.devices, options) if settings.devices else None
+    place = Place(settings.folder, settings.root, None if settings.storage is None else Storage(settings.storage))
+    kept, workers = _keeper(settings, place, jobs)
     context = Context(settings, place, kept, workers, Uploads(settings, place, kept), Metrics(kept, workers))
 
     @contextlib.asynccontextmanager
@@ -86,6 +91,25 @@ def create_app(settings: ServiceSettings, jobs: Jobs | None = None) -> FastAPI:
     for paths in (state, job_paths, results):
         app.include_router(paths.router(context))
     return app
+
+
+def _keeper(settings: ServiceSettings, place: Place, jobs: Jobs | None) -> tuple[Jobs, Workers | RemoteWorkers | None]:
+    """What keeps the jobs, and who does them."""
+    options = settings.worker
+    if settings.broker is None:
+        if settings.storage is not None:
+            raise InputValidationError("a storage is for workers on other machines: give a broker, too")
+        kept = jobs if jobs is not None else EmbeddedJobs(place.database, max_attempts=options.max_attempts)
+        return kept, Workers(kept, place, settings.devices, options) if settings.devices else None
+    if settings.devices or jobs is not None:
+        raise InputValidationError("with a broker, workers are started by `fastface worker`, with their devices")
+    from fastface.service.broker.redis_jobs import RedisJobs
+    from fastface.service.broker.workers import RemoteWorkers
+
+    if place.storage is not None:
+        place.storage.check()
+    shared = RedisJobs(settings.broker, max_attempts=options.max_attempts)
+    return shared, RemoteWorkers(settings.broker, shared, place)
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -9,7 +9,7 @@ from fastface.service.metrics import Metrics
 from fastface.service.place import Place
 from fastface.service.settings import ServiceSettings
 from fastface.service.uploads import Uploads
-from fastface.service.workers import Workers
+from fastface.service.workers import Crew
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Context:
     settings: see :class:`ServiceSettings`.
     place: where files are.
     jobs: what keeps the jobs.
-    workers: those that this process starts; None: it starts none.
+    workers: who does the jobs; None: nobody that this process knows of.
     uploads: what makes jobs of requests.
     metrics: figures.
     """
@@ -26,6 +26,6 @@ class Context:
     settings: ServiceSettings
     place: Place
     jobs: Jobs
-    workers: Workers | None
+    workers: Crew | None
     uploads: Uploads
     metrics: Metrics

@@ -13,8 +13,9 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 
 from fastface.errors import GalleryError, InputValidationError, ModelError, VideoProcessingError
-from fastface.service.jobs import JobError, KeyConflict, TooManyJobs, UnknownJob
+from fastface.service.jobs import JobError, JobsUnavailable, KeyConflict, TooManyJobs, UnknownJob
 from fastface.service.keys import Keys
+from fastface.service.storage import StorageError
 
 _log = logging.getLogger("fastface.service")
 
@@ -54,6 +55,8 @@ _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (UnknownJob, 404, "not_found"),
     (KeyConflict, 409, "key_conflict"),
     (TooManyJobs, 429, "too_many_jobs"),
+    (JobsUnavailable, 503, "unavailable"),
+    (StorageError, 503, "unavailable"),
     (JobError, 409, "conflict"),
     (InputValidationError, 422, "bad_input"),
     (VideoProcessingError, 422, "bad_video"),

@@ -38,6 +38,10 @@ class TooManyJobs(JobError):
     """The owner has as many jobs that are not over as may be."""
 
 
+class JobsUnavailable(JobError):
+    """What keeps the jobs cannot be asked now; later it can."""
+
+
 @dataclass(frozen=True)
 class JobRequest:
     """What is to be done.

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from fastface.service.gate import Refused
 from fastface.service.jobs import Jobs
-from fastface.service.workers import Workers
+from fastface.service.workers import Crew
 
 
 class Metrics:
@@ -19,7 +19,7 @@ class Metrics:
         workers: that are counted; None: there are none here.
     """
 
-    def __init__(self, jobs: Jobs, workers: Workers | None) -> None:
+    def __init__(self, jobs: Jobs, workers: Crew | None) -> None:
         self._jobs, self._workers = jobs, workers
         try:
             import prometheus_client
@@ -49,5 +49,5 @@ class Metrics:
             raise Refused(501, "not_installed", "install prometheus-client for this")
         for state, number in self._jobs.counts().items():
             self._states.labels(state).set(number)
-        self._alive.set(0 if self._workers is None else len(self._workers.pids))
+        self._alive.set(0 if self._workers is None else self._workers.alive)
         return Response(self._client.generate_latest(self._registry), media_type=self._client.CONTENT_TYPE_LATEST)

@@ -23,6 +23,9 @@ class ServiceSettings:
         requests_a_minute: of one key, or one address.
         origins: of web pages that may ask (CORS); none by default.
         min_free_bytes: of the disk, that an upload must leave.
+        broker: URL of a Redis that keeps the jobs, which workers on any machine do; None: a SQLite file in the folder.
+            With one, no devices are given: `fastface worker` has them.
+        storage: URL of uploads and results, with a broker; None: in the folder.
         worker: how workers work; its root is set from `root`.
     """
 
@@ -35,4 +38,6 @@ class ServiceSettings:
     requests_a_minute: int = 600
     origins: Sequence[str] = ()
     min_free_bytes: int = 1_000_000_000
+    broker: str | None = None
+    storage: str | None = None
     worker: WorkerOptions = field(default_factory=WorkerOptions)

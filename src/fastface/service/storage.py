@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import logging
 import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fastface.errors import InputValidationError, shown
+from fastface.errors import FastFaceError, InputValidationError, shown
+
+_log = logging.getLogger("fastface.service")
 
 _WHOLE = frozenset(["s3", "s3a", "gs", "gcs", "az", "abfs", "memory"])
 """Where a file that is written can be seen only once it is whole."""
 
 
-class StorageError(OSError):
+class StorageError(FastFaceError, OSError):
     """The storage cannot be reached, or refuses."""
 
 
@@ -156,7 +159,8 @@ class Storage:
 
 @contextlib.contextmanager
 def _told(message: str, *, missing: bool = False) -> Iterator[None]:
-    """Whatever a library raises becomes ours, with its own words; `missing`: also that something is not there."""
+    """Whatever a library raises becomes ours; `missing`: also that something is not there. Its own words, which may say
+    where the storage is, are for the log."""
     try:
         yield
     except InputValidationError:
@@ -164,7 +168,8 @@ def _told(message: str, *, missing: bool = False) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, FileNotFoundError) and not missing:
             raise
-        raise StorageError(f"{message}: {type(error).__name__}: {error}") from error
+        _log.warning("%s: %s: %s", message, type(error).__name__, error)
+        raise StorageError(f"{message} ({type(error).__name__})") from error
 
 
 def _mark(facts: Mapping[str, Any]) -> str:

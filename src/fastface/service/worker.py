@@ -23,7 +23,7 @@ from fastface.checkpoint import SCHEMA as CHECKPOINT_SCHEMA
 from fastface.errors import FastFaceError, GPUError, InputValidationError
 from fastface.service.carry import Carrier
 from fastface.service.embedded import EmbeddedJobs
-from fastface.service.jobs import Claim, Jobs, Progress
+from fastface.service.jobs import Claim, Jobs, JobsUnavailable, Progress
 from fastface.service.place import Place
 from fastface.watch import Cancelled, Watch, watching
 
@@ -36,6 +36,9 @@ _log = logging.getLogger("fastface.service")
 _IDLE = 0.2  # seconds between two looks for a job
 _PIPELINES = 2  # with other settings each, that are kept; on a GPU one
 _GRACE = 8.0  # seconds that the running job gets to end
+_PATIENCE = 60.0  # seconds that the end of a job is told again, while nobody can be told
+_HURRY = 4.0  # the same, while this process ends
+_AWAY = (sqlite3.OperationalError, JobsUnavailable)
 
 CODES = {
     "InputValidationError": "bad_input",
@@ -44,6 +47,7 @@ CODES = {
     "GalleryError": "gallery",
     "GPUError": "gpu",
     "GPUMemoryError": "gpu_memory",
+    "StorageError": "storage",
 }
 """What an error is called in a job; any other is "internal"."""
 
@@ -105,22 +109,29 @@ class Worker:
         while not self.stopped.is_set():
             try:
                 claim = self._jobs.claim(self._name, self._options.lease)
-            except sqlite3.OperationalError as error:  # locked for long, or the disk is full
+            except _AWAY as error:  # locked for long, the disk is full, or nothing answers
                 _log.warning("no job can be taken: %s", error)
                 claim = None
             if claim is None:
                 self.stopped.wait(_IDLE)
             else:
                 self.do(claim)
-        self._close()
+        self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Let go of models."""
         while self._pipelines:
             with contextlib.suppress(Exception):
                 self._pipelines.popitem()[1].close()
 
     def do(self, claim: Claim) -> None:
         """Do one job; what becomes of it is told to its keeper."""
+        try:
+            self._do(claim)
+        except JobsUnavailable:  # what was made stays: who knows whether it counts
+            _log.warning("job %s: nobody could be told of its end, and it is taken again", claim.job.id)
+
+    def _do(self, claim: Claim) -> None:
         job = claim.job
         with _Heart(self._jobs, claim, self._options, self.stopped) as heart:
             name = self._place.result_name(claim)
@@ -140,6 +151,8 @@ class Worker:
                     over = heart.last(lambda: self._jobs.end(claim))
                 else:  # lost, or this process ends
                     heart.last(lambda: self._jobs.give_back(claim))
+            except JobsUnavailable:
+                raise
             except Exception as error:
                 over = self._failed(claim, heart, error)
         if over:
@@ -158,7 +171,7 @@ class Worker:
             message = f"{type(error).__name__}; the service's log says more"
             _log.exception("job %s failed", claim.job.id)
         if isinstance(error, GPUError):
-            self._close()  # what a GPU's failure leaves behind is not used again
+            self.close()  # what a GPU's failure leaves behind is not used again
         told = heart.last(lambda: self._jobs.fail(claim, code, message, again=again))
         return told and self._jobs.get(claim.job.id).state == "failed"
 
@@ -236,11 +249,22 @@ class _Heart:
         """Say what became of the job, once and for all: no beat comes after that."""
         self._over.set()
         self._thread.join()
-        with self._lock:
-            # With the last place that it came to; a job that is over has its final figures.
-            if self._tell(self._now) == "lost":
-                return False
-            return bool(tell())
+        # With the last place that it came to; a job that is over has its final figures.
+        if self._patient(lambda: self._tell(self._now)) == "lost":
+            return False
+        return bool(self._patient(tell))
+
+    def _patient(self, call: Any) -> Any:
+        """The same again, while nobody can be told."""
+        begin = time.monotonic()
+        while True:
+            try:
+                with self._lock:
+                    return call()
+            except JobsUnavailable:
+                if time.monotonic() - begin > (_HURRY if self._stopped.is_set() else _PATIENCE):
+                    raise
+                time.sleep(0.2)
 
     def _tell(self, progress: Progress | None) -> str:
         return self._jobs.beat(self._claim, self._options.lease, progress)
@@ -254,7 +278,7 @@ class _Heart:
             due = self._now is not told and now - noted >= options.progress
             try:
                 state = self._tell(self._now if due else None)
-            except sqlite3.OperationalError as error:
+            except _AWAY as error:
                 _log.warning("job %s: no word of it can be given: %s", self._claim.job.id, error)
                 self.lost = self.lost or now - heard > options.lease
                 continue

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from fastface.errors import InputValidationError
 from fastface.service.jobs import Jobs
@@ -37,6 +38,20 @@ class _Slot:
     begun: float = 0.0
     deaths: int = 0
     next: float = 0.0
+
+
+class Crew(Protocol):
+    """Who does the jobs."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End."""
+
+    @property
+    def alive(self) -> int:
+        """How many there are."""
 
 
 class Workers:
@@ -92,6 +107,10 @@ class Workers:
             slot.process = None
             with contextlib.suppress(Exception):  # the leases run out by themselves
                 self._jobs.release(slot.name)
+
+    @property
+    def alive(self) -> int:
+        return len(self.pids)
 
     @property
     def pids(self) -> list[int]:

@@ -24,7 +24,7 @@ def router(context: Context) -> APIRouter:
     def readyz() -> dict[str, Any]:
         """Whether jobs can be taken and done."""
         context.jobs.counts()
-        alive = None if context.workers is None else len(context.workers.pids)
+        alive = None if context.workers is None else context.workers.alive
         if alive == 0:
             raise Refused(503, "no_worker", "no worker is alive")
         return {"status": "ok", "workers": alive}
