@@ -270,9 +270,11 @@ def test_messages(server: RedisServer) -> None:
     jobs.close()
 
 
-def test_a_fleet(server: RedisServer, place: Place, options: WorkerOptions) -> None:
-    """Two workers; a message twice, messages that are lost, a job that is cancelled while it waits and while it runs, a
-    worker that is killed, and one that is ended, which gives its job back."""
+def test_a_fleet(own_server: RedisServer, place: Place) -> None:
+    """Two workers; a message twice, messages that are lost, a Redis that is killed and comes back, a job that is
+    cancelled while it waits and while it runs, a worker that is killed, and one that is ended, which gives its job
+    back."""
+    server = own_server
     wanted = fastface.process(place.root / "film.mp4", device="cpu", embedder=MODEL, **SETTINGS)  # type: ignore[operator]
     jobs = RedisJobs(server.url, max_attempts=100)
     jobs.notify = sender(make_app(server.url))
@@ -294,10 +296,20 @@ def test_a_fleet(server: RedisServer, place: Place, options: WorkerOptions) -> N
         longs, _ = jobs.submit("ann", [request_for("long.mp4") for _ in range(3)])
         wait_for(lambda: jobs.counts()["running"] == 2 and jobs.get(longs[0].id).progress.frames_done > 0, 60)
         assert jobs.cancel(longs[2].id).state == "cancelled"
+        server.kill()
+        time.sleep(1.0)
+        assert server.start()
+        before = jobs.get(longs[0].id).progress.frames_done
+        wait_for(lambda: jobs.get(longs[0].id).progress.frames_done > before, 60)
         begin = time.monotonic()
         jobs.cancel(longs[0].id)
         assert wait_over(jobs, longs[0], 30).state == "cancelled"
         print(f"cancelled after {time.monotonic() - begin:.2f} s")
+        (after,), _ = jobs.submit("ann", [request_for("sub/tiny.mp4")])
+        begin = time.monotonic()
+        assert wait_over(jobs, after, 60).state == "done"
+        print(f"done {time.monotonic() - begin:.2f} s after it was asked for, by a worker that lost Redis before")
+        assert [jobs.get(job.id).attempt for job in longs] == [1, 1, 0]
         # One of the two has nothing to do now. The other is killed: that one takes the job.
         holder = wait_for(lambda: _holder(server, longs[1].id))
         victim, other = (first, second) if _is(first, holder) else (second, first)
@@ -314,9 +326,80 @@ def test_a_fleet(server: RedisServer, place: Place, options: WorkerOptions) -> N
         given = jobs.get(longs[1].id)
         assert (given.state, given.attempt) == ("queued", 1)
         assert place.checkpoint(given).exists()
-    for job in (*films, lost):
+    for job in (*films, lost, after):
         ended_once(jobs, job)
     jobs.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["folder", "s3"])
+def test_killed_workers(where: str, own_server: RedisServer, place: Place, request: pytest.FixtureRequest) -> None:
+    """kill -9 at random points, of workers and now and then of Redis: every job ends once, with the right timeline, and
+    nothing is left over. With S3, no worker sees what another had on its disk."""
+    rng = np.random.default_rng(9)
+    storage = f"{request.getfixturevalue('s3')}/{own_server.url[-10:-2]}" if where == "s3" else None
+    if storage is not None:
+        place = Place(place.folder, place.root, Storage(storage))
+    assert place.root is not None
+    wanted = fastface.process(place.root / "film.mp4", device="cpu", embedder=MODEL, **SLOW)
+    jobs = RedisJobs(own_server.url, max_attempts=100)
+    jobs.notify = sender(make_app(own_server.url))
+    sent = []
+    for number in range(max(3, KILLS // 3)):
+        upload = place.uploads / f"{number:032x}.mp4"
+        upload.write_bytes((place.root / "film.mp4").read_bytes())
+        place.keep(upload, here=False)
+        sent.append(JobRequest("upload", upload.name, f"{number}.mp4", SLOW, f"{number}"))
+    made, _ = jobs.submit("ann", sent)
+    kills = restarts = resumed = 0
+    with Fleet(own_server.url, place, storage) as fleet:
+        alive = [fleet.start(), fleet.start()]
+        while kills < KILLS and jobs.counts()["queued"] + jobs.counts()["running"]:
+            index = int(rng.integers(2))
+            victim = alive[index]
+            wait_for(lambda victim=victim: any(_is(victim, n) for n in jobs.workers()), 60)
+            if rng.random() < 0.7:  # else while it loads models, or waits
+                wait_for(lambda victim=victim: _works(own_server, jobs, victim) or not jobs.counts()["queued"], 60)
+            time.sleep(float(rng.uniform(0.0, 3.0)))
+            if kills % 10 == 5:
+                own_server.kill()
+                time.sleep(float(rng.uniform(0.5, 3.0)))
+                assert own_server.start()
+                restarts += 1
+            victim.kill()
+            victim.wait()
+            kills += 1
+            stored = place.storage.all("work") if place.storage is not None else {p.name for p in place.work.iterdir()}
+            resumed += any(name.endswith(".checkpoint") for name in stored)
+            alive[index] = fleet.start()
+        for job in made:
+            wait_over(jobs, job, 240)
+        wait_for(lambda: jobs.counts()["running"] == 0)
+        for process in alive:
+            process.terminate()
+        for process in alive:
+            process.wait(30)
+    attempts = [jobs.get(job.id).attempt for job in made]
+    print(f"{where}: {kills} kills, {restarts} of Redis, {len(made)} jobs, {resumed} times with a checkpoint, attempts "
+          f"{attempts}")  # fmt: skip
+    assert kills >= min(KILLS, 3)
+    for job in made:
+        over = jobs.get(job.id)
+        assert over.state == "done", over
+        assert over.result is not None
+        ended_once(jobs, job)
+        same(place.near(place.result(over.result)), wanted)
+    place.sweep(jobs, -1)
+    left = place.storage.all if place.storage is not None else lambda name: [p.name for p in (place.folder / name).iterdir()]
+    assert sorted(left("results")) == sorted(str(jobs.get(job.id).result) for job in made)
+    assert list(left("work")) == list(left("uploads")) == []
+    jobs.close()
+
+
+def _works(server: RedisServer, jobs: RedisJobs, process: subprocess.Popen[bytes]) -> bool:
+    """Whether a worker has looked at frames."""
+    running = jobs.list(state="running").jobs
+    return any(job.progress.frames_done and _is(process, _holder(server, job.id) or "") for job in running)
 
 
 def _holder(server: RedisServer, id: str) -> str | None:
