@@ -25,8 +25,8 @@ from fastface.service.jobs import Jobs
 from fastface.service.keys import Keys
 from fastface.service.metrics import Metrics
 from fastface.service.place import Place
+from fastface.service.routes import galleries, results, state
 from fastface.service.routes import jobs as job_paths
-from fastface.service.routes import results, state
 from fastface.service.schemas import problems
 from fastface.service.settings import ServiceSettings
 from fastface.service.uploads import Uploads
@@ -79,11 +79,11 @@ def create_app(settings: ServiceSettings, jobs: Jobs | None = None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["authorization", "content-type", "idempotency-key"],
         )
     _add_errors(app)
-    for paths in (state, job_paths, results):
+    for paths in (state, job_paths, results, galleries):
         app.include_router(paths.router(context))
     return app
 
