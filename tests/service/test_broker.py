@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from fastface.service.embedded import EmbeddedJobs
 from fastface.service.jobs import JobError, JobRequest, JobsUnavailable, Progress
 from fastface.service.place import Place
 from fastface.service.storage import Storage
-from fastface.service.worker import WorkerOptions
 from fastface.timeline import Timeline
 from film import MODEL
 
@@ -123,7 +123,7 @@ def test_both_keepers_are_the_same(server: RedisServer, tmp_path: Path) -> None:
         if what == "submit":
             requests = [request_for(f"{step}-{i}.mp4") for i in range(number)]
             key = f"k{rng.integers(20)}" if rng.random() < 0.3 else None
-            both = [outcome(lambda k=k: k.submit(owner, requests, key=key, at_most=20)) for k in keepers]
+            both = [outcome(partial(k.submit, owner, requests, key=key, at_most=20)) for k in keepers]
             if isinstance(both[0], str):
                 assert both[0] == both[1]
                 continue
@@ -140,7 +140,7 @@ def test_both_keepers_are_the_same(server: RedisServer, tmp_path: Path) -> None:
             assert len({k.release(f"w{step % 3}") for k in keepers}) == 1
         elif what in ("cancel", "remove") and made:
             pair = made[int(rng.integers(len(made)))]
-            both = [outcome(lambda k=k, j=j: getattr(k, what)(j.id, j.owner)) for k, j in zip(keepers, pair, strict=True)]
+            both = [outcome(partial(getattr(k, what), j.id, j.owner)) for k, j in zip(keepers, pair, strict=True)]
             assert (shape(both[0]) == shape(both[1])) if what == "cancel" and not isinstance(both[0], str) else (
                 both[0] == both[1])  # fmt: skip
         elif claims and what not in ("cancel", "remove"):
@@ -389,10 +389,16 @@ def test_killed_workers(where: str, own_server: RedisServer, place: Place, reque
         assert over.result is not None
         ended_once(jobs, job)
         same(place.near(place.result(over.result)), wanted)
-    place.sweep(jobs, -1)
-    left = place.storage.all if place.storage is not None else lambda name: [p.name for p in (place.folder / name).iterdir()]
-    assert sorted(left("results")) == sorted(str(jobs.get(job.id).result) for job in made)
-    assert list(left("work")) == list(left("uploads")) == []
+    place.sweep(jobs, -1, keep_uploads=0)
+    left = {
+        name: sorted(p.name for p in (place.folder / name).iterdir())
+        if place.storage is None
+        else sorted(place.storage.all(name))
+        for name in ("results", "uploads", "work")
+    }
+    wanted_names = [str(jobs.get(job.id).result) for job in made]
+    wanted_names += [place.faces(name).name for name in wanted_names]
+    assert left == {"results": sorted(wanted_names), "uploads": [], "work": []}
     jobs.close()
 
 

@@ -12,6 +12,7 @@ import pytest
 from asking import wait_for, wait_over
 
 from fastface.errors import InputValidationError
+from fastface.gallery import Gallery
 from fastface.service.carry import Carrier
 from fastface.service.jobs import Claim, JobRequest
 from fastface.service.place import Place
@@ -155,9 +156,9 @@ def test_a_worker_with_a_storage(
         return beat(claim, *arguments)
 
     beat = jobs.beat
-    monkeypatch.setattr(jobs, "beat", stop_in_the_middle)
-    one.do(jobs.claim("one", 60))
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "beat", stop_in_the_middle)
+        one.do(jobs.claim("one", 60))
     assert jobs.get(job.id).state == "queued"
     assert service.storage is not None
     assert list(service.storage.all("work")) == [f"{job.id}.checkpoint"]
@@ -168,9 +169,9 @@ def test_a_worker_with_a_storage(
             seen.append(progress.frames_done)
         return beat(claim, seconds, progress)
 
-    monkeypatch.setattr(jobs, "beat", note)
-    Worker(jobs, second, "cpu", "two", options).do(jobs.claim("two", 60))
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "beat", note)
+        Worker(jobs, second, "cpu", "two", options).do(jobs.claim("two", 60))
     assert min(seen) > 40  # it did not begin anew
     over = wait_over(jobs, job)
     assert over.state == "done", over.error
@@ -178,7 +179,28 @@ def test_a_worker_with_a_storage(
     timeline = Timeline.from_json(service.near(service.result(over.result)))
     assert timeline.video["path"] == "mine.mp4"
     assert len(timeline.identities) > 0
-    assert list(service.storage.all("results")) == [over.result]
-    assert service.storage.all("uploads") == service.storage.all("work") == {}
+    assert sorted(service.storage.all("results")) == sorted([over.result, service.faces(over.result).name])
+    assert service.pictured(over.result) == {person.id for person in timeline.identities}
+    assert list(service.storage.all("uploads")) == [upload.name]  # clips may be cut of it
+    assert service.storage.all("work") == {}
+    # They are, on a machine that saw none of it; and a photograph is looked at, and a gallery asked.
+    gallery = Gallery("")
+    service.save_gallery("ann", "friends", gallery)
+    assert second.gallery_names("ann") == ["friends"]
+    assert len(second.gallery("ann", "friends")) == 0
+    settings = {"person": timeline.identities[0].id, "join": True, "fast": False}
+    cut = JobRequest("upload", upload.name, "mine.mp4", settings, kind="clip", source=job.id)
+    (clip,), _ = jobs.submit("ann", [cut])
+    Worker(jobs, first, "cpu", "one", options).do(jobs.claim("one", 60))
+    made = wait_over(jobs, clip)
+    assert made.state == "done", made.error
+    assert made.result is not None
+    assert service.near(service.result(made.result)).stat().st_size > 1000
+    assert service.sweep(jobs, keep_uploads=0.0) == 1  # its time is over
+    assert service.storage.all("uploads") == {}
+    service.remove_result(over.result)
+    assert list(service.storage.all("results")) == [made.result]
+    service.remove_gallery("ann", "friends")
+    assert first.gallery_names("ann") == []
     for place in (first, second):
         assert [p.name for folder in (place.uploads, place.results, place.work) for p in folder.iterdir()] == []

@@ -41,6 +41,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="seconds after which a worker that is not heard of has lost its job (default: %(default)s)",
     )
     parser.add_argument("--checkpoint", type=float, default=30.0, metavar="S", help="seconds (default: %(default)s)")
+    parser.add_argument("--max-bytes", type=int, default=10_000_000_000, metavar="N", help="of a video")
+    parser.add_argument(
+        "--keep-uploads",
+        type=float,
+        default=86_400.0,
+        metavar="S",
+        help="as the service has it: 0 removes a video that was sent with its job (default: %(default).0f)",
+    )
     parser.add_argument(
         "--max-attempts", type=int, default=3, metavar="N", help="workers that a job may cost (default: %(default)s)"
     )
@@ -69,7 +77,14 @@ def run(args: argparse.Namespace) -> int:
         raise InputValidationError("give --broker redis://HOST:PORT/NUMBER; without one, `fastface serve` works itself")
     if args.folder is None and args.storage is None:
         raise InputValidationError("give the service's FOLDER, which this machine sees, too; or its --storage")
-    for name, low in (("lease", 3.0), ("checkpoint", 0.0), ("max_attempts", 1), ("threads", 1)):
+    for name, low in (
+        ("lease", 3.0),
+        ("checkpoint", 0.0),
+        ("max_attempts", 1),
+        ("threads", 1),
+        ("max_bytes", 1),
+        ("keep_uploads", 0.0),
+    ):
         value = getattr(args, name)
         if value is not None and not value >= low:
             raise InputValidationError(f"--{name.replace('_', '-')} is {value}, must be at least {low:g}")
@@ -89,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
     if args.threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)
     options = WorkerOptions(root=args.root, embedder=args.embedder, lease=args.lease, checkpoint=args.checkpoint,
-                            max_attempts=args.max_attempts, threads=args.threads)  # fmt: skip
+                            max_attempts=args.max_attempts, max_bytes=args.max_bytes, threads=args.threads,
+                            keep_uploads=args.keep_uploads)  # fmt: skip
     storage = None if args.storage is None else Storage(args.storage)
     if storage is not None:
         storage.check()

@@ -26,8 +26,8 @@ from fastface.service.jobs import Jobs
 from fastface.service.keys import Keys
 from fastface.service.metrics import Metrics
 from fastface.service.place import Place
+from fastface.service.routes import galleries, results, state
 from fastface.service.routes import jobs as job_paths
-from fastface.service.routes import results, state
 from fastface.service.schemas import problems
 from fastface.service.settings import ServiceSettings
 from fastface.service.storage import Storage
@@ -84,11 +84,11 @@ def create_app(settings: ServiceSettings, jobs: Jobs | None = None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["authorization", "content-type", "idempotency-key"],
         )
     _add_errors(app)
-    for paths in (state, job_paths, results):
+    for paths in (state, job_paths, results, galleries):
         app.include_router(paths.router(context))
     return app
 
@@ -109,7 +109,7 @@ def _keeper(settings: ServiceSettings, place: Place, jobs: Jobs | None) -> tuple
     if place.storage is not None:
         place.storage.check()
     shared = RedisJobs(settings.broker, max_attempts=options.max_attempts)
-    return shared, RemoteWorkers(settings.broker, shared, place)
+    return shared, RemoteWorkers(settings.broker, shared, place, options.keep_uploads)
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -70,7 +70,7 @@ class RedisJobs:
         url: redis://HOST:PORT/NUMBER.
         max_attempts: how often a job is begun until it is given up.
         prefix: of all names in Redis: services with different ones know nothing of each other.
-        notify: called with the ids of jobs that may be taken now. What it raises is logged: jobs that nobody was told of
+        notify: called with the ids of jobs that may be taken now. What it raises is logged: jobs that nobody knows of
             are looked for.
 
     Raises:
@@ -122,7 +122,8 @@ class RedisJobs:
         name = "" if key is None else hashlib.sha256(json.dumps([owner, key]).encode()).hexdigest()
         new: list[str] = []
         for request in requests:
-            new += [secrets.token_hex(16), json.dumps(asdict(request)), json.dumps({"name": request.name}), ""]
+            new += [secrets.token_hex(16), json.dumps(asdict(request)), json.dumps({"name": request.name})]
+            new.append(request.source or "")
         limit = "" if at_most is None else at_most
         answer = self._call("submit", owner, limit, name, fingerprint(requests), int(KEY_SECONDS), *new)
         if answer[0] == "conflict":
@@ -152,7 +153,13 @@ class RedisJobs:
         return _job(row)
 
     def list(
-        self, owner: str | None = None, *, state: str | None = None, after: str | None = None, limit: int = 50
+        self,
+        owner: str | None = None,
+        *,
+        state: str | None = None,
+        source: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
     ) -> Page:
         if state is not None and state not in STATES:
             raise InputValidationError(f"state is {shown(state)}, must be one of {', '.join(STATES)}")
@@ -160,7 +167,7 @@ class RedisJobs:
             raise InputValidationError(f"limit is {limit!r}, must be from 1 to {MAX_PAGE}")
         if after is not None and not re.fullmatch("[0-9]{1,18}", after):
             raise InputValidationError(f"after is {shown(after)}, must be what the page before gave as next")
-        rows = self._call("list", state or "any", owner or "", "", after or "+inf", limit + 1)
+        rows = self._call("list", state or "any", owner or "", source or "", after or "+inf", limit + 1)
         more = len(rows) > limit
         return Page(tuple(_job(row) for row in rows[:limit]), _facts(rows[limit - 1])["seq"] if more else None)
 
@@ -198,12 +205,13 @@ class RedisJobs:
         except RedisError as error:
             raise _unavailable(error) from error
 
-    def files(self) -> set[str]:
-        rows, _, results = self._call("files", "0")
+    def files(self, keep_uploads: float = 0.0) -> set[str]:
+        rows, done, results = self._call("files", keep_uploads)
         out = set(results)
         for job in map(_job, rows):
             out |= {f"{job.id}.checkpoint", *([job.request.path] if job.request.place == "upload" else [])}
-        return out
+        sent = (request for request in (_job(row).request for row in done) if request.place == "upload")
+        return out | {request.path for request in sent if request.kind == "process"}
 
     # Workers
 

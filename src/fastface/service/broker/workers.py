@@ -23,11 +23,12 @@ class RemoteWorkers:
         url: of Redis.
         jobs: that are told of.
         place: that is tidied.
+        keep_uploads: see :meth:`Place.sweep`.
         prefix: see :class:`RedisJobs`.
     """
 
-    def __init__(self, url: str, jobs: RedisJobs, place: Place, prefix: str = "fastface") -> None:
-        self._jobs, self._place = jobs, place
+    def __init__(self, url: str, jobs: RedisJobs, place: Place, keep_uploads: float, prefix: str = "fastface") -> None:
+        self._jobs, self._place, self._keep_uploads = jobs, place, keep_uploads
         send = sender(make_app(url, prefix))
         jobs.notify = send
         self._resend = Resend(jobs, send, prefix)
@@ -55,7 +56,7 @@ class RemoteWorkers:
         while True:
             begin = time.monotonic()
             try:
-                self._place.sweep(self._jobs)
+                self._place.sweep(self._jobs, keep_uploads=self._keep_uploads)
             except Exception as error:
                 _log.warning("what no job needs was not removed: %s", error)
             if self._stopped.wait(max(1.0, _SWEEP - (time.monotonic() - begin))):
