@@ -68,6 +68,17 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server.kill()
 
 
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """One that a test may kill."""
+    need_redis()
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    made = RedisServer(folder)
+    yield made
+    made.kill()
+
+
 @pytest.fixture(params=["embedded", "redis"])
 def all_jobs(request: pytest.FixtureRequest, place: Place) -> Iterator[Any]:
     """Each keeper of jobs: tests that take this hold for all of them."""

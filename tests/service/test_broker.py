@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ import numpy as np
 import pytest
 import redis
 from asking import SETTINGS, request_for, wait_for, wait_over
-from redis_server import RedisServer, need_redis
+from fleet import Fleet, ended_once, same
+from redis_server import RedisServer
 
 import fastface
 from fastface.errors import InputValidationError
@@ -26,7 +25,6 @@ from fastface.service.embedded import EmbeddedJobs
 from fastface.service.jobs import JobError, JobRequest, JobsUnavailable, Progress
 from fastface.service.place import Place
 from fastface.service.storage import Storage
-from fastface.timeline import Timeline
 from film import MODEL
 
 KILLS = int(os.environ.get("FASTFACE_SERVICE_KILLS", "4"))
@@ -40,61 +38,6 @@ SLOW: dict[str, Any] = {"min_face_size": 30, "every": 1}
 def server(redis_server: RedisServer) -> RedisServer:
     redis_server.empty()
     return redis_server
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """One that a test may kill."""
-    need_redis()
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    made = RedisServer(folder)
-    yield made
-    made.kill()
-
-
-class Fleet:
-    """`fastface worker` processes; a context manager, at whose end they are killed.
-
-    Args:
-        url: of Redis.
-        place: the service's.
-        storage: the workers share no folder.
-    """
-
-    def __init__(self, url: str, place: Place, storage: str | None = None, lease: float = 3.0) -> None:
-        where = [str(place.folder)] if storage is None else ["--storage", storage, str(place.folder / "copies")]
-        self._command = [sys.executable, "-m", "fastface", "worker", *where, "--broker", url, "--root",
-                         str(place.root), "--device", "cpu", "--embedder", MODEL, "--threads", "1", "--lease",
-                         str(lease), "--checkpoint", "0.3", "--max-attempts", "100"]  # fmt: skip
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(self._command, start_new_session=True, stdin=subprocess.DEVNULL)
-        self.processes.append(process)
-        return process
-
-    def __enter__(self) -> Fleet:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-
-
-def same(path: Path, wanted: Timeline) -> None:
-    got = Timeline.from_json(path)
-    for name in ("frame", "time", "box", "track", "identity"):
-        np.testing.assert_allclose(getattr(got.faces, name), getattr(wanted.faces, name), atol=0.01)
-    assert [p.instances for p in got.identities] == [
-        p.instances for p in Timeline.from_dict(wanted.to_dict()).identities
-    ]
-
-
-def ended_once(jobs: RedisJobs, job: Any) -> None:
-    assert [event.kind for event in jobs.events(job.id)].count("done") == 1
 
 
 def test_both_keepers_are_the_same(server: RedisServer, tmp_path: Path) -> None:

@@ -62,12 +62,10 @@ def clip_requests(context: Context, id: str, owner: str, asked: dict[str, Any]) 
 
 
 def _must_be_there(context: Context, job: Job) -> None:
-    try:
+    if job.request.place == "root":
         context.uploads.look(job.request)
-    except InputValidationError as error:
-        if job.request.place == "upload":
-            raise Refused(409, "video_gone", "the video that was sent for this job is not kept any more") from error
-        raise
+    elif not context.place.has(context.place.video(job.request)[0]):  # it was looked at when it came
+        raise Refused(409, "video_gone", "the video that was sent for this job is not kept any more")
 
 
 def _name(job: Job, timeline: Timeline, people: list[int]) -> str:

@@ -119,6 +119,14 @@ class Place:
             raise FileNotFoundError(f"there is no file {path.name!r}")
         return path
 
+    def has(self, path: Path) -> bool:
+        """Whether there is such a file of the folder, without fetching it.
+
+        Raises:
+            StorageError: nobody can tell.
+        """
+        return path.is_file() if self.storage is None else self.storage.mark(self._name(path)) is not None
+
     def keep(self, path: Path, *, here: bool = True) -> None:
         """A file of the folder was written, and is to be found by others; `here`: with a storage, also in this folder.
 
