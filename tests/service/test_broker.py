@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -19,10 +20,10 @@ from redis_server import RedisServer
 
 import fastface
 from fastface.errors import InputValidationError
-from fastface.service.broker.celery_app import Resend, make_app, messages, sender
+from fastface.service.broker.celery_app import Resend, add_task, make_app, messages, sender
 from fastface.service.broker.redis_jobs import RedisJobs
 from fastface.service.embedded import EmbeddedJobs
-from fastface.service.jobs import JobError, JobRequest, JobsUnavailable, Progress
+from fastface.service.jobs import Claim, JobError, JobRequest, JobsUnavailable, Progress
 from fastface.service.place import Place
 from fastface.service.storage import Storage
 from film import MODEL
@@ -211,6 +212,48 @@ def test_messages(server: RedisServer) -> None:
     assert time.monotonic() - begin > 1.9
     jobs.cancel(made[0].id)
     assert resend.once() == 0
+    jobs.close()
+
+
+def test_what_a_message_does(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One job at most; where Redis does not answer it is tried again; a worker that ends leaves it to others."""
+    jobs, did = RedisJobs(server.url), []
+
+    class Doing:
+        stopped = threading.Event()
+
+        def do(self, claim: Claim) -> None:
+            did.append(claim.job.id)
+            assert jobs.finish(claim, f"{len(did)}.json")
+
+    worker: Any = Doing()
+    task = add_task(make_app(server.url), jobs, worker, "w", 60.0)
+    made, _ = jobs.submit("ann", [request_for(f"{i}.mp4") for i in range(3)])
+    for number in (1, 2):
+        assert task.apply(args=[made[0].id]).state == "SUCCESS"
+        assert did == [job.id for job in made[:number]]  # whose turn it is, whatever the message says
+    claim, failures = jobs.claim, []
+
+    def away_at_first(name: str, seconds: float) -> Any:
+        if len(failures) < 2:
+            failures.append(name)
+            raise JobsUnavailable("away")
+        return claim(name, seconds)
+
+    waits = []
+    retry = task.retry
+    monkeypatch.setattr(jobs, "claim", away_at_first)
+    monkeypatch.setattr(task, "retry", lambda **more: waits.append(more["countdown"]) or retry(**more))
+    task.apply(args=[made[0].id])
+    assert (did, failures) == ([job.id for job in made], ["w", "w"])
+    assert waits == [1, 2]  # seconds, twice as long each time
+    task.apply(args=[made[0].id])  # one too many
+    assert len(did) == 3
+    jobs.submit("ann", [request_for("last.mp4")])
+    worker.stopped.set()
+    told = task.apply(args=[made[0].id])
+    assert (told.state, len(did)) == ("REJECTED", 3)
+    assert jobs.counts()["queued"] == 1
     jobs.close()
 
 
