@@ -77,7 +77,7 @@ def known(
     served: Served, done: dict[str, Any], root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Place, str]:
     """A service's folder in which there is what the description's examples name (a video that was looked at, a clip, a
-    gallery), and a key for it. Nobody works."""
+    gallery), and a key for it. """
     place = Place(tmp_path_factory.mktemp("schema") / "service", root)
     jobs = EmbeddedJobs(place.database)
     (root / "holiday.mp4").write_bytes((root / "film.mp4").read_bytes())  # what the description's example asks for
@@ -110,17 +110,31 @@ def address(known: tuple[Place, str], root: Path) -> Iterator[str]:
     """A server on a free port of this machine."""
     settings = ServiceSettings(known[0].folder, root, failures_a_minute=10_000_000,
                                requests_a_minute=10_000_000, max_jobs=1_000_000,
-                               photo_seconds=0.2, worker=WorkerOptions(embedder=MODEL))  # fmt: skip
+                               worker=WorkerOptions(embedder=MODEL))  # fmt: skip
     server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_level="warning"))
     listening = server.config.bind_socket()
-    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-    thread.start()
+    over = threading.Event()
+
+    def end_jobs() -> None:
+        """In place of a worker: no job waits, so that streams of events end and calls with photographs are answered."""
+        jobs = EmbeddedJobs(known[0].database)
+        while not over.wait(0.02):
+            while (claim := jobs.claim("test", 60)) is not None:
+                jobs.fail(claim, "bad_input", "nobody looks at it here")
+        jobs.close()
+
+    threads = [threading.Thread(target=server.run, args=([listening],), daemon=True),
+               threading.Thread(target=end_jobs, daemon=True)]  # fmt: skip
+    for thread in threads:
+        thread.start()
     wait_for(lambda: server.started)
     try:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        over.set()
+        for thread in threads:
+            thread.join(10)
         listening.close()
 
 

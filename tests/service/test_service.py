@@ -175,7 +175,7 @@ class TestAsking:
         answer = client.post("/v1/jobs", content=body, headers={"content-type": "application/json"})
         refusal(answer, 422, "invalid_request")
 
-    @pytest.mark.parametrize("settings_", [{"every": 0}, {"device": "cuda"}, {"limits": {}}, {"thresholds": [9, 9, 9]}])
+    @pytest.mark.parametrize("settings_", [{"every": 0}, {"factor": 10**400}, {"device": "cuda"}, {"limits": {}}, {"thresholds": [9, 9, 9]}])
     def test_settings_that_no_job_may_have(self, client: TestClient, settings_: dict[str, Any]) -> None:
         refusal(client.post("/v1/jobs", json={"path": "film.mp4", "settings": settings_}), 422, "bad_input")
         answer = client.post("/v1/jobs", params={"settings": json.dumps(settings_)}, content=b"x", headers=VIDEO)
