@@ -44,9 +44,9 @@ def refusal(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return document["error"]  # type: ignore[no-any-return]
 
 
-def until_over(client: httpx.Client, id: str) -> dict[str, Any]:
+def until_over(client: httpx.Client, id: str, seconds: float = 60.0) -> dict[str, Any]:
     def over() -> Any:
         job = client.get(f"/v1/jobs/{id}").json()
         return job if job["state"] in ("done", "failed", "cancelled") else None
 
-    return wait_for(over)  # type: ignore[no-any-return]
+    return wait_for(over, seconds)  # type: ignore[no-any-return]

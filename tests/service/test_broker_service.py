@@ -44,10 +44,10 @@ def test_over_http(redis_server: RedisServer, s3: str, root: Path, tmp_path: Pat
         assert len(storage.all("uploads")) == 1
         with Fleet(redis_server.url, place, url) as fleet:
             worker = fleet.start()
-            assert wait_for(lambda: client.get("/readyz").status_code == 200)
+            assert wait_for(lambda: client.get("/readyz").status_code == 200, 240)
             assert client.get("/readyz").json() == {"status": "ok", "workers": 1}
             assert "fastface_workers 1.0" in client.get("/metrics").text
-            assert until_over(client, id)["state"] == "done"
+            assert until_over(client, id, 240)["state"] == "done"
             with client.stream("GET", f"/v1/jobs/{id}/events") as stream:
                 events = [line.partition(": ")[2] for line in stream.iter_lines() if line.startswith("event: ")]
             assert (events[0], events[1], events[-1]) == ("queued", "started", "done")
@@ -62,12 +62,12 @@ def test_over_http(redis_server: RedisServer, s3: str, root: Path, tmp_path: Pat
             assert list(storage.all("galleries/local")) != []
             clips = client.post(f"/v1/jobs/{id}/clips", json={"person": people[0]["id"]})
             assert clips.status_code == 201, clips.text
-            clip = until_over(client, clips.json()["jobs"][0]["id"])
+            clip = until_over(client, clips.json()["jobs"][0]["id"], 240)
             assert clip["state"] == "done", clip
             assert len(client.get(clip["clip"]).content) > 1000
             # Ended in order, a worker is not counted any more.
             worker.terminate()
-            assert worker.wait(30) == 0
+            assert worker.wait(60) == 0
             refusal(client.get("/readyz"), 503, "no_worker")
         for job in (clip["id"], id):
             assert client.delete(f"/v1/jobs/{job}").status_code == 200
