@@ -23,6 +23,7 @@ _COMMANDS = (
     "export",
     "report",
     "serve",
+    "worker",
     "models",
     "demo",
     "doctor",

@@ -7,6 +7,7 @@ import ipaddress
 import os
 from typing import Any
 
+from fastface.cli.worker import add_broker
 from fastface.errors import FastFaceError, InputValidationError
 
 
@@ -15,8 +16,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "serve",
         help="answer HTTP requests: videos in, timelines out",
-        description="Takes videos as jobs over HTTP and does them, one worker process per device. Needs the extra "
-        "'service'. Keys are required unless it listens on loopback and none was made.",
+        description="Takes videos as jobs over HTTP and does them, one worker process per device; with --broker, "
+        "`fastface worker` does them, on any machine. Needs the extra 'service'. Keys are required unless it listens "
+        "on loopback and none was made.",
     )
     parser.add_argument("folder", metavar="FOLDER", help="where jobs, uploads and results are kept; made if missing")
     parser.add_argument("--root", metavar="DIR", help="videos in this folder may be named by path (default: none may)")
@@ -28,8 +30,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="D",
         help="cpu, cuda:0, ...: a worker each, may be repeated (default: every GPU, or the CPU)",
     )
+    add_broker(parser)
     parser.add_argument("--embedder", default="auto", metavar="NAME", help="see `fastface models list` (default: auto)")
     parser.add_argument("--max-upload", type=int, default=2_000_000_000, metavar="BYTES", help="default: %(default)s")
+    parser.add_argument(
+        "--keep-uploads",
+        type=float,
+        default=86_400.0,
+        metavar="S",
+        help="seconds that a video that was sent outlives its job, so that clips can be cut (default: %(default).0f)",
+    )
     parser.add_argument(
         "--max-jobs", type=int, default=100, metavar="N", help="of one key that are not over (default: %(default)s)"
     )
@@ -56,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
     if args.remove_keys is not None:
         print(f"{keys.remove(args.remove_keys)} keys of {args.remove_keys} removed")
         return 0
-    for name, low in (("max_upload", 1), ("max_jobs", 1), ("rate", 1)):
-        if getattr(args, name) < low:
+    for name, low in (("max_upload", 1), ("max_jobs", 1), ("rate", 1), ("keep_uploads", 0)):
+        if not getattr(args, name) >= low:
             raise InputValidationError(f"--{name.replace('_', '-')} is {getattr(args, name)}, must be at least {low}")
     if not 0 <= args.port <= 65535:
         raise InputValidationError(f"--port is {args.port}, must be from 0 to 65535")
@@ -70,6 +80,14 @@ def run(args: argparse.Namespace) -> int:
     from fastface.batch import named_devices
     from fastface.service.worker import WorkerOptions
 
+    if args.broker is not None:
+        try:
+            import celery  # noqa: F401
+            import redis  # noqa: F401
+        except ImportError as error:
+            raise FastFaceError(f"{error.name} is not installed: pip install 'fastface-gpu[broker]'") from error
+    if args.broker is not None and args.device:
+        raise InputValidationError("with --broker give no --device: `fastface worker` has the devices")
     names = keys.names()
     required = bool(names) or not is_loopback(args.host)
     if required and not names:
@@ -79,13 +97,19 @@ def run(args: argparse.Namespace) -> int:
     settings = ServiceSettings(
         folder=args.folder,
         root=args.root,
-        devices=named_devices(args.device or "all"),
+        devices=() if args.broker is not None else named_devices(args.device or "all"),
+        broker=args.broker,
+        storage=args.storage,
         require_keys=required,
         max_upload_bytes=args.max_upload,
         max_jobs=args.max_jobs,
         requests_a_minute=args.rate,
         origins=args.allow_origin,
-        worker=WorkerOptions(embedder=args.embedder, max_bytes=max(args.max_upload, WorkerOptions.max_bytes)),
+        worker=WorkerOptions(
+            embedder=args.embedder,
+            max_bytes=max(args.max_upload, WorkerOptions.max_bytes),
+            keep_uploads=args.keep_uploads,
+        ),
     )
     # Who asks is told by the connection: headers of proxies can be forged, and are not looked at.
     config = uvicorn.Config(create_app(settings), host=args.host, port=args.port, log_level="warning",

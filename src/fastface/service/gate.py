@@ -13,8 +13,9 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 
 from fastface.errors import GalleryError, InputValidationError, ModelError, VideoProcessingError
-from fastface.service.jobs import JobError, KeyConflict, TooManyJobs, UnknownJob
+from fastface.service.jobs import JobError, JobsUnavailable, KeyConflict, TooManyJobs, UnknownJob
 from fastface.service.keys import Keys
+from fastface.service.storage import StorageError
 
 _log = logging.getLogger("fastface.service")
 
@@ -54,6 +55,8 @@ _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (UnknownJob, 404, "not_found"),
     (KeyConflict, 409, "key_conflict"),
     (TooManyJobs, 429, "too_many_jobs"),
+    (JobsUnavailable, 503, "unavailable"),
+    (StorageError, 503, "unavailable"),
     (JobError, 409, "conflict"),
     (InputValidationError, 422, "bad_input"),
     (VideoProcessingError, 422, "bad_video"),
@@ -115,6 +118,7 @@ class Gate:
             of the web can ask under a name that it made point here), and no page of another origin may change
             anything.
         a_minute: requests of one key, or of one address.
+        failures: requests of one address that have no good key, a minute.
         count: called with the path's template, or "other", and the status of each answer.
         origins: of pages that may ask without a key.
     """
@@ -126,12 +130,13 @@ class Gate:
         keys: Keys,
         required: bool,
         a_minute: int,
+        failures: int,
         count: Callable[[str, int], None],
         origins: Sequence[str] = (),
     ) -> None:
         self._app, self._keys, self._required, self._count = app, keys, required, count
         self._origins = frozenset(origin.lower() for origin in origins)
-        self._buckets, self._failures = Buckets(a_minute), Buckets(min(a_minute, 30))
+        self._buckets, self._failures = Buckets(a_minute), Buckets(failures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

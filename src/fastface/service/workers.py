@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from fastface.errors import InputValidationError
 from fastface.service.jobs import Jobs
@@ -37,6 +38,20 @@ class _Slot:
     begun: float = 0.0
     deaths: int = 0
     next: float = 0.0
+
+
+class Crew(Protocol):
+    """Who does the jobs."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End."""
+
+    @property
+    def alive(self) -> int:
+        """How many there are."""
 
 
 class Workers:
@@ -94,6 +109,10 @@ class Workers:
                 self._jobs.release(slot.name)
 
     @property
+    def alive(self) -> int:
+        return len(self.pids)
+
+    @property
     def pids(self) -> list[int]:
         """Of the workers that live."""
         return [s.process.pid for s in self._slots if s.process is not None and s.process.poll() is None]
@@ -127,7 +146,7 @@ class Workers:
 
     def _sweep(self) -> None:
         try:
-            self._place.sweep(self._jobs)
+            self._place.sweep(self._jobs, keep_uploads=self._options.keep_uploads)
         except Exception as error:
             _log.warning("what no job needs was not removed: %s", error)
 
