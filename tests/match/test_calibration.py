@@ -186,3 +186,14 @@ def test_the_file_is_json_that_people_can_read(tmp_path: Path) -> None:
         "far": [0.1, 0.01235], "similarity": [0.1235, 0.5]}  # fmt: skip
     again = Calibration.load(tmp_path / "m.json")
     assert (again.model, again.pairs, again.people, again.source) == ("m", 45, 10, "Zo\u00eb's album")
+
+
+def test_beyond_the_ends_the_slope_is_that_of_the_decade_before() -> None:
+    normal = NormalDist()
+    curve = Calibration("m", np.array([1e-1, 1e-2, 1e-3]), np.array([0.1, 0.2, 0.4]), 9, 9, "x")
+    a, b, c, beyond = (-normal.inv_cdf(far) for far in (1e-1, 1e-2, 1e-3, 1e-4))
+    assert curve.threshold(1e-4) == pytest.approx(0.4 + (beyond - c) * (0.4 - 0.2) / (c - b))
+    common = -normal.inv_cdf(0.3)
+    assert curve.threshold(0.3) == pytest.approx(0.1 + (common - a) * (0.2 - 0.1) / (b - a))
+    assert curve.threshold(1e-300) == 1.0, "never beyond what a cosine can be"
+    assert Calibration("m", np.array([0.1, 0.01]), np.array([-0.9, 0.9]), 9, 9, "x").threshold(0.9) == -1.0

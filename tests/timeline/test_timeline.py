@@ -252,3 +252,23 @@ def test_thumbnails_get_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
     assert told == [(timeline, "v.mp4", 96), (timeline, "v.mp4", 200)]
     assert list(found) == [3]
     assert found[3].tolist() == [[[9, 8, 7]] * 4] * 4
+
+
+def test_recognise_gets_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastface.match import remember
+
+    told: list[object] = []
+    monkeypatch.setattr(remember, "recognise", lambda *given, **options: told.append((given, options)))
+    timeline = build(faces_of((0, 0)), person(0))
+    timeline.recognise("a gallery")  # type: ignore[arg-type]
+    timeline.recognise("a gallery", far=1e-4, similarity_threshold=0.5)  # type: ignore[arg-type]
+    assert told == [((timeline, "a gallery"), {"far": None, "fixed": None}),
+                    ((timeline, "a gallery"), {"far": 1e-4, "fixed": 0.5})]  # fmt: skip
+
+
+def test_a_person_of_the_gallery_keeps_what_is_known() -> None:
+    known = Person((0,), None, 0.7, 0.4, "unknown-3")
+    (identity,) = build(faces_of((0, 0)), known).identities
+    assert (identity.name, identity.similarity, identity.threshold) == (None, 0.7, 0.4)
+    assert identity.gallery_id == "unknown-3"
+    assert identity.label == "unknown-3"
