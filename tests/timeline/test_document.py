@@ -390,3 +390,21 @@ def test_a_document_need_not_say_everything_of_its_video() -> None:
     document = make_timeline([("Ann", [(0, 3)])]).to_dict()
     document["video"] = {"duration": 2.0, "frame_count": 60}
     assert dict(Timeline.from_dict(document).video) == {"duration": 2.0, "frame_count": 60}
+
+
+@pytest.mark.parametrize("key", ["version", "device"])
+def test_facts_of_the_run_must_be_what_the_schema_says(key: str) -> None:
+    from timelines import make_timeline
+
+    document = make_timeline([("Ann", [(0, 3)])]).to_dict()
+    document["run"][key] = 3
+    with pytest.raises(InputValidationError, match=rf"document\.run\.{key} must be a string, is 3"):
+        Timeline.from_dict(document)
+
+
+def test_indent() -> None:
+    from timelines import make_timeline
+
+    timeline = make_timeline([("Ann", [(0, 3)])])
+    assert timeline.to_json().count("\n") == 1
+    assert timeline.to_json(indent=2).startswith('{\n  "schema": "fastface.timeline/1",\n  "video": {\n    "path"')
