@@ -175,5 +175,8 @@ class TestLog:
         arguments = ["process", str(tmp_path / "no.mp4"), "--device", "cpu", "--embedder", MODEL]
         assert main(["--log-format", "json", *arguments]) == 3
         assert [line["event"] for line in self.lines(capsys)] == ["started", "failed"]
-        assert main(arguments) == 3
-        assert "does not exist" in capsys.readouterr().err
+        for options in ([], ["--log-level", "warning"]):  # told once: by the command, not by the log of the run too
+            assert main([*options, *arguments]) == 3
+            (line,) = capsys.readouterr().err.splitlines()
+            assert line.startswith("fastface process: ")
+            assert "does not exist" in line

@@ -116,6 +116,32 @@ with contextlib.suppress(SystemExit):
     assert not loaded_after(code) & {"torch", "torchvision", "facenet_pytorch", "fastface._core", "av", "pandas"}
 
 
+def fresh(code: str) -> tuple[set[str], float]:
+    """The top-level modules that are not Python's own, and the seconds of CPU time, of a fresh interpreter after
+    some code. What the environment loads by itself (.pth files) is not counted."""
+    script = f"""
+import sys, time
+before = set(sys.modules)
+{code}
+names = {{name.partition(".")[0] for name in set(sys.modules) - before}}
+print("loaded:", time.process_time(), *sorted(names - sys.stdlib_module_names))
+"""
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    _, seconds, *names = out.splitlines()[-1].split()
+    return set(names), float(seconds)
+
+
+HELP = "import contextlib, fastface.cli\nwith contextlib.suppress(SystemExit): fastface.cli.main(['--help'])"
+
+
+@pytest.mark.parametrize(("code", "limit"), [("import fastface", 0.2), (HELP, 0.5)], ids=["import", "help"])
+def test_beginning_is_quick(code: str, limit: float) -> None:
+    """Only Python's own modules, and little CPU time: the least of five, since a busy machine makes each one longer."""
+    found = [fresh(code) for _ in range(5)]
+    assert found[0][0] == {"fastface"}
+    assert min(seconds for _, seconds in found) <= limit, found
+
+
 def test_help_names_every_command() -> None:
     done = subprocess.run([sys.executable, "-m", "fastface", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0

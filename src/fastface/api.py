@@ -60,9 +60,12 @@ def process(
         GPUError: device="cuda" and there is no usable GPU.
 
     Example:
-        >>> timeline = fastface.process("video.mp4")  # doctest: +SKIP
-        >>> for person in timeline.identities:  # doctest: +SKIP
-        ...     print(person.label, person.screen_time, person.instances)
+        >>> timeline = fastface.process("video.mp4")
+        >>> for person in timeline.identities:
+        ...     print(f"{person.label}: {person.screen_time:.1f} s")
+        person 1: 1.2 s
+        person 2: 1.2 s
+        person 3: 1.2 s
     """
     from fastface.pipeline import Pipeline
 

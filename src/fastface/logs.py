@@ -41,8 +41,13 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def configure(kind: Literal["text", "json"] = "text", level: str = "warning") -> None:
+def configure(kind: Literal["text", "json"] = "text", level: str = "warning", *, failures: bool = True) -> None:
     """Send the log of "fastface" to standard error, in place of where an earlier call sent it.
+
+    Args:
+        kind: of the lines.
+        level: the least that is told.
+        failures: whether a run that failed is told; False where who asked for the run tells it too.
 
     Raises:
         InputValidationError: no such format or level.
@@ -60,6 +65,8 @@ def configure(kind: Literal["text", "json"] = "text", level: str = "warning") ->
     handler.setFormatter(
         JsonFormatter() if kind == "json" else logging.Formatter("fastface: %(levelname)s: %(message)s")
     )
+    if not failures:
+        handler.addFilter(lambda record: getattr(record, "event", None) != "failed")
     handler.fastface = True  # type: ignore[attr-defined]
     logger.addHandler(handler)
     logger.setLevel(number)

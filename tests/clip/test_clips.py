@@ -340,6 +340,11 @@ class TestCommandLine:
         for who in ("Ann", "0"):
             assert main([*command, "--person", who, "--join", "--pad", "0.2", "--max-gap", "1"]) == 0
             assert capsys.readouterr().out == f"{tmp_path / 'out' / 'Ann.mp4'}  3.24 s\n"
+        timeline.rename("Ann", None).to_json(tmp_path / "t.json")
+        assert main([*command, "--person", "person 1", "--join"]) == 0
+        assert capsys.readouterr().out == f"{tmp_path / 'out' / 'person 1.mp4'}  2.50 s\n"
+        (tmp_path / "out" / "person 1.mp4").unlink()
+        timeline.to_json(tmp_path / "t.json")
         assert main([*command, "--condense", "0.5", "--fast"]) == 0
         assert main([*command, "--person", "Ann", "--follow", "96x96", "--segment", "1", "--workers", "1"]) == 0
         assert main([*command, "--split", "Ann", "1"]) == 0
@@ -351,6 +356,9 @@ class TestCommandLine:
         command = ["clip", str(coded.path), str(tmp_path / "t.json"), "-o", str(tmp_path / "out")]
         assert main([*command, "--person", "7"]) == 3
         assert "no person 7 in this timeline; there is Ann, Bob" in capsys.readouterr().err
+        timeline.rename("Ann", None).to_json(tmp_path / "t.json")
+        assert main([*command, "--person", "Ann"]) == 3
+        assert "no person 'Ann' in this timeline; there is person 1, Bob" in capsys.readouterr().err
         with pytest.raises(SystemExit):
             main([*command, "--person", "Ann", "--follow", "square"])
         assert "'square' is not a size" in capsys.readouterr().err

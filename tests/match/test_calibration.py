@@ -164,3 +164,36 @@ def test_rates_that_are_none(curve: Calibration, far: object) -> None:
 def test_comparisons_that_are_none(curve: Calibration) -> None:
     with pytest.raises(InputValidationError, match="comparisons is 0"):
         curve.threshold(1e-3, 0)
+
+
+def test_faces_are_chosen_by_row(rng: np.random.Generator) -> None:
+    all_of_them = LabelledFaces(
+        rng.normal(size=(4, 3)).astype(np.float32), np.array([5, 6, 7, 8]), np.arange(4), np.array([-1, 3, 4, -1])
+    )
+    some = all_of_them[np.array([2, 0])]
+    assert (some.source.tolist(), some.person.tolist(), some.frame.tolist()) == ([7, 5], [2, 0], [4, -1])
+    np.testing.assert_array_equal(some.vector, all_of_them.vector[[2, 0]])
+
+
+def test_the_file_is_json_that_people_can_read(tmp_path: Path) -> None:
+    far, similarity = np.array([0.1, 0.0123456]), np.array([0.123456, 0.5])
+    Calibration("m", far, similarity, 45, 10, "Zo\u00eb's album").save(tmp_path / "m.json")
+    text = (tmp_path / "m.json").read_bytes().decode("utf-8")
+    assert text.startswith('{\n "schema": "fastface.calibration/1",\n "model": "m",')
+    assert text.endswith("}\n")
+    assert json.loads(text) == {
+        "schema": "fastface.calibration/1", "model": "m", "source": "Zo\u00eb's album", "people": 10, "pairs": 45,
+        "far": [0.1, 0.01235], "similarity": [0.1235, 0.5]}  # fmt: skip
+    again = Calibration.load(tmp_path / "m.json")
+    assert (again.model, again.pairs, again.people, again.source) == ("m", 45, 10, "Zo\u00eb's album")
+
+
+def test_beyond_the_ends_the_slope_is_that_of_the_decade_before() -> None:
+    normal = NormalDist()
+    curve = Calibration("m", np.array([1e-1, 1e-2, 1e-3]), np.array([0.1, 0.2, 0.4]), 9, 9, "x")
+    a, b, c, beyond = (-normal.inv_cdf(far) for far in (1e-1, 1e-2, 1e-3, 1e-4))
+    assert curve.threshold(1e-4) == pytest.approx(0.4 + (beyond - c) * (0.4 - 0.2) / (c - b))
+    common = -normal.inv_cdf(0.3)
+    assert curve.threshold(0.3) == pytest.approx(0.1 + (common - a) * (0.2 - 0.1) / (b - a))
+    assert curve.threshold(1e-300) == 1.0, "never beyond what a cosine can be"
+    assert Calibration("m", np.array([0.1, 0.01]), np.array([-0.9, 0.9]), 9, 9, "x").threshold(0.9) == -1.0

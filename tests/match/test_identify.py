@@ -265,3 +265,13 @@ def test_long_enough_depends_on_how_often_one_looks() -> None:
     assert [long_enough(n, 0.04) for n in (1, 2, 3)] == [False, False, True]
     assert [long_enough(n, 0.4) for n in (1, 2)] == [False, True]
     assert long_enough(1, 1.0)
+
+
+def test_two_tracks_that_are_surely_one_say_from_which_cosine(cast: Cast) -> None:
+    """Joined as they came, without linkage: their similarity is at least what that asks for, and no other is known."""
+    from fastface.match.identify import SURE
+
+    (person,) = told(embedded([cast.people[0], cast.face(0, 0.97)]))
+    assert (person.tracks, person.similarity, person.threshold) == ((0, 1), SURE, LINKAGE)
+    (alone,) = told(embedded([cast.people[0]]))
+    assert (alone.similarity, alone.threshold) == (None, None)

@@ -225,3 +225,13 @@ def test_make_index(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(GalleryError, match=r"pip install 'fastface-gpu\[index\]'"):
         make_index("approximate", 8)
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("exact", {}), ("device", {"device": "cpu"}), ("approximate", {})])
+def test_numbers_of_other_kinds_are_taken(kind: str, settings: dict[str, object]) -> None:
+    """float64 and lists: what NumPy gives unless told otherwise."""
+    index = make_index(kind, 3, **settings)
+    index.add(np.eye(3), np.array([4, 5, 6], np.int32))
+    ids, similarities = index.search(np.array([[0.0, 0.6, 0.8]]), 2)
+    assert (ids.tolist(), similarities.dtype) == ([[6, 5]], np.float32)
+    assert similarities[0].tolist() == pytest.approx([0.8, 0.6])

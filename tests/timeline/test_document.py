@@ -374,3 +374,37 @@ class TestAtomicWriting:
         (tmp_path / name).mkdir()
         with pytest.raises(InputValidationError, match=r"cannot write .*it is a folder"):
             WRITERS[name](timeline, tmp_path / name)
+
+
+def test_text_may_begin_with_white_space() -> None:
+    from timelines import make_timeline
+
+    timeline = make_timeline([("Ann", [(0, 3)])])
+    assert Timeline.from_json(f"\n  {timeline.to_json()}").to_json() == timeline.to_json()
+
+
+def test_a_document_need_not_say_everything_of_its_video() -> None:
+    """As others write them: only what edits build on must be there."""
+    from timelines import make_timeline
+
+    document = make_timeline([("Ann", [(0, 3)])]).to_dict()
+    document["video"] = {"duration": 2.0, "frame_count": 60}
+    assert dict(Timeline.from_dict(document).video) == {"duration": 2.0, "frame_count": 60}
+
+
+@pytest.mark.parametrize("key", ["version", "device"])
+def test_facts_of_the_run_must_be_what_the_schema_says(key: str) -> None:
+    from timelines import make_timeline
+
+    document = make_timeline([("Ann", [(0, 3)])]).to_dict()
+    document["run"][key] = 3
+    with pytest.raises(InputValidationError, match=rf"document\.run\.{key} must be a string, is 3"):
+        Timeline.from_dict(document)
+
+
+def test_indent() -> None:
+    from timelines import make_timeline
+
+    timeline = make_timeline([("Ann", [(0, 3)])])
+    assert timeline.to_json().count("\n") == 1
+    assert timeline.to_json(indent=2).startswith('{\n  "schema": "fastface.timeline/1",\n  "video": {\n    "path"')

@@ -108,3 +108,38 @@ def test_ids_stay_through_many_edits(timeline: Timeline, rng: np.random.Generato
 def test_what_is_refused(timeline: Timeline, act: object, message: str) -> None:
     with pytest.raises(InputValidationError, match=message):
         act(timeline)  # type: ignore[operator]
+
+
+def test_a_name_by_hand_says_nothing_of_gallery_and_similarity(timeline: Timeline) -> None:
+    known = replace(timeline, identities=tuple(replace(p, gallery_id=f"g{p.id}") for p in timeline.identities))
+    ann, other, _ = known.rename(0, "Ann").identities
+    assert (ann.name, ann.gallery_id, ann.similarity, ann.threshold) == ("Ann", None, None, None)
+    assert (other.gallery_id, other.similarity, other.threshold) == ("g1", 0.7, 0.5), "nobody else changes"
+    assert known.rename(1, None).identity(1).gallery_id is None
+
+
+def test_merging_with_nobody_changes_nothing(timeline: Timeline) -> None:
+    assert timeline.merge(0).identities == timeline.identities
+
+
+def test_a_face_that_was_told_to_be_nobodys_stays_so(timeline: Timeline) -> None:
+    identity = timeline.faces.identity.copy()
+    identity[0] = -1
+    edited = replace(timeline, faces=replace(timeline.faces, identity=identity)).merge(1, 0)
+    assert edited.faces.identity.tolist()[:3] == [-1, 1, 1]
+
+
+def test_times_of_frames_that_no_face_and_no_span_knows(timeline: Timeline) -> None:
+    """Tracks may begin and end at frames without a face (with `every`, or in a document): such times lie between their
+    neighbours', as evenly as frames come, and never beyond the video."""
+    tracks = tuple(replace(t, end_frame=t.end_frame + 4) if t.id == 4 else t for t in timeline.tracks)
+    spans = replace(timeline, tracks=tracks).merge(0, 2).identity(0).instances
+    assert [(s.start_frame, s.end_frame) for s in spans] == [(0, 4), (10, 15), (30, 37)]
+    assert spans[-1].end == pytest.approx(37 / 25)
+    late = tuple(replace(t, end_frame=60) if t.id == 5 else t for t in timeline.tracks)
+    (_, last) = replace(timeline, tracks=late).merge(1, 2).identity(1).instances[-2:]
+    assert (last.start_frame, last.end_frame) == (32, 60)
+    assert last.end == pytest.approx(60 / 25), "between frame 51, the last that is known, and the end: 4 s at frame 100"
+    beyond = tuple(replace(t, start_frame=98, end_frame=120) if t.id == 5 else t for t in timeline.tracks)
+    last = replace(timeline, tracks=beyond).merge(1, 2).identity(1).instances[-1]
+    assert (last.start, last.end) == (pytest.approx(98 / 25), 4.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 
@@ -157,3 +159,116 @@ def test_with_run_adds_facts_to_a_copy() -> None:
     timeline = build(Faces.empty())
     assert timeline.with_run(host="a").run == {"device": "cpu", "host": "a"}
     assert timeline.run == {"device": "cpu"}
+
+
+def test_repr_names_the_first_five() -> None:
+    faces = faces_of(*[(f, t) for t in range(7) for f in (2 * t, 2 * t + 1)])
+    timeline = build(faces, person(0, name="ann"), *[person(t) for t in range(1, 7)])
+    shown = "ann 0.1 s, person 2 0.1 s, person 3 0.1 s, person 4 0.1 s, person 5 0.1 s"
+    assert repr(timeline) == f"Timeline('a.mp4': 14 faces; {shown}, and 2 more)"
+    five = build(faces[:10], person(0, name="ann"), *[person(t) for t in range(1, 5)])
+    assert repr(five) == f"Timeline('a.mp4': 10 faces; {shown})"
+
+
+def test_at_looks_for_faces_within_the_span_only() -> None:
+    """A face of the same person right after the span's end, or before its start, is not the one on screen."""
+    whole = build(faces_of(*[(f, 0) for f in range(30)]), person(0))
+    times = whole.faces.time
+    span = Span(times[10], times[20], 10, 20)
+    cut = replace(whole, identities=(replace(whole.identities[0], instances=(span,)),))
+    stamps = times.copy()
+    stamps[20] = times[19]  # as rounded, the frame after the end comes at once
+    shifted = replace(cut, faces=replace(cut.faces, time=stamps))
+    assert shifted.at(float(times[19]))[0].frame == 19
+    assert cut.at(float(times[10]))[0].frame == 10
+    assert cut.at(float(times[9])) == () == cut.at(float(times[20]))
+
+
+def test_at_goes_on_after_somebody_without_a_face() -> None:
+    timeline = build(faces_of(*[(f, t) for f in range(10) for t in (0, 1)]), person(0, name="ann"), person(1))
+    faceless = replace(timeline, faces=replace(timeline.faces, identity=np.where(timeline.faces.identity == 0, -1, 1)))
+    assert [a.identity.id for a in faceless.at(0.1)] == [1]
+
+
+def test_two_faces_at_one_time_give_the_later_frame() -> None:
+    timeline = build(faces_of(*[(f, 0) for f in range(10)]), person(0))
+    timeline.faces.time[4] = timeline.faces.time[5]
+    assert timeline.at(float(timeline.faces.time[5]))[0].frame == 5
+
+
+def test_none_is_nobody() -> None:
+    """Though people without a name have None for one."""
+    timeline = build(faces_of((0, 0)), person(0))
+    with pytest.raises(InputValidationError, match="no person None in this timeline; there is 0"):
+        timeline.identity(None)  # type: ignore[arg-type]
+
+
+def test_clips_get_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each option under its own name, and what is asked for unless it is."""
+    from fastface import clip
+
+    told: list[tuple[object, ...]] = []
+    assert [f.name for f in fields(clip.Wishes)] == [
+        "join", "max_gap", "pad", "segment", "condense", "fast", "follow", "split"]  # fmt: skip
+    monkeypatch.setattr(clip, "Wishes", lambda *wished: wished)
+    monkeypatch.setattr(clip, "make_clips", lambda *given: told.append(given))
+    timeline = build(faces_of((0, 0)), person(0))
+    timeline.clips("v.mp4", "ann", folder="out")
+    timeline.clips("v.mp4", folder="out", join=True, max_gap=1, pad=2, segment=3, condense=4, fast=True, follow=(5, 6),
+                   split=("ann", 1), workers=7, progress=print)  # fmt: skip
+    usual = (False, 0.0, 0.0, None, None, False, None, None)
+    wished = (True, 1, 2, 3, 4, True, (5, 6), ("ann", 1))
+    assert told == [(timeline, "v.mp4", "ann", "out", usual, None, None),
+                    (timeline, "v.mp4", None, "out", wished, 7, print)]  # fmt: skip
+
+
+def test_export_gets_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fastface.export
+
+    told: list[object] = []
+    monkeypatch.setattr(fastface.export, "export", lambda *given, **options: told.append((given, options)))
+    timeline = build(faces_of((0, 0)), person(0))
+    timeline.export("a.edl", "edl", rate=25.0, start_timecode="10:00:00:00")
+    timeline.export("a.otio")
+    assert told == [((timeline, "a.edl", "edl"), {"rate": 25.0, "start_timecode": "10:00:00:00"}),
+                    ((timeline, "a.otio", None), {"rate": None, "start_timecode": None})]  # fmt: skip
+
+
+def test_thumbnails_get_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    from fastface.drawing import thumbnails
+
+    told: list[object] = []
+
+    def cut(*given: object) -> dict[int, Image.Image]:
+        told.append(given)
+        return {3: Image.new("RGB", (4, 4), (9, 8, 7))}
+
+    monkeypatch.setattr(thumbnails, "face_thumbnails", cut)
+    timeline = build(faces_of((0, 0)), person(0))
+    found = timeline.thumbnails("v.mp4")
+    timeline.thumbnails("v.mp4", size=200)
+    assert told == [(timeline, "v.mp4", 96), (timeline, "v.mp4", 200)]
+    assert list(found) == [3]
+    assert found[3].tolist() == [[[9, 8, 7]] * 4] * 4
+
+
+def test_recognise_gets_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastface.match import remember
+
+    told: list[object] = []
+    monkeypatch.setattr(remember, "recognise", lambda *given, **options: told.append((given, options)))
+    timeline = build(faces_of((0, 0)), person(0))
+    timeline.recognise("a gallery")  # type: ignore[arg-type]
+    timeline.recognise("a gallery", far=1e-4, similarity_threshold=0.5)  # type: ignore[arg-type]
+    assert told == [((timeline, "a gallery"), {"far": None, "fixed": None}),
+                    ((timeline, "a gallery"), {"far": 1e-4, "fixed": 0.5})]  # fmt: skip
+
+
+def test_a_person_of_the_gallery_keeps_what_is_known() -> None:
+    known = Person((0,), None, 0.7, 0.4, "unknown-3")
+    (identity,) = build(faces_of((0, 0)), known).identities
+    assert (identity.name, identity.similarity, identity.threshold) == (None, 0.7, 0.4)
+    assert identity.gallery_id == "unknown-3"
+    assert identity.label == "unknown-3"

@@ -172,3 +172,8 @@ def test_where_else_is_refused(timeline: Timeline, tmp_path: Path) -> None:
 def test_a_timeline_without_them_writes_none(timeline: Timeline, tmp_path: Path) -> None:
     replace(timeline, embeddings=None).to_json(tmp_path / "a.json")
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_the_error_shows_the_entry() -> None:
+    with pytest.raises(InputValidationError, match=r"^document.embeddings must hold stored .* sha256, is .*nowhere"):
+        vectors.read({"stored": "nowhere", "sha256": "0"}, None)

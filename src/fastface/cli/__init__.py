@@ -37,7 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastface",
         description="Who is on screen, when and where: a video goes in, a timeline comes out.",
-        epilog="Exit codes: 0 done, 2 usage, 3 bad input, 4 models missing, 5 GPU failure.",
+        epilog="Exit codes: 0 done, 1 another failure, 2 usage, 3 bad input, 4 models missing, 5 GPU failure, "
+        "130 interrupted, 143 terminated.",
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.add_argument(
@@ -76,7 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from fastface.errors import FastFaceError
     from fastface.logs import configure
 
-    configure(args.log_format, args.log_level or ("info" if args.log_format == "json" else "error"))
+    # A command prints its error itself; what fails within the service is nobody else's to tell.
+    told_once = args.log_format == "text" and args.command != "serve"
+    level = args.log_level or ("info" if args.log_format == "json" else "error")
+    configure(args.log_format, level, failures=not told_once)
     try:
         with _ends_on_sigterm():
             code: int = importlib.import_module(f"fastface.cli.{args.command}").run(args)

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from fastface.cli.progress import frames_bar
-from fastface.cli.render import who
+from fastface.cli.render import WHO, who
 
 if TYPE_CHECKING:
     from fastface.timeline import Timeline
@@ -25,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("timeline", metavar="TIMELINE.json", help="its timeline, as `fastface process` writes it")
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="the folder to write to; made if needed")
     whose = parser.add_mutually_exclusive_group()
-    whose.add_argument("--person", metavar="NAME|ID", help="whose moments")
+    whose.add_argument("--person", metavar="WHO", help=f"whose moments; {WHO}")
     whose.add_argument(
         "--split", nargs=2, metavar=("A", "B"), help="two people side by side, 1920x1080; who is away stands still"
     )

@@ -6,9 +6,12 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastface.errors import FastFaceError
-from fastface.timeline import Timeline
+
+if TYPE_CHECKING:
+    from fastface.timeline import Timeline
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:

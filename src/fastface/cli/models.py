@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import urllib.parse
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
-from fastface import models
 from fastface.errors import FastFaceError, InputValidationError, ModelError
-from fastface.models import cache
+
+if TYPE_CHECKING:
+    from fastface.models import Progress as Told
 
 EXIT_OK, EXIT_USAGE, EXIT_MODELS = 0, 2, 4
 _PIPE_WIDTH = 200  # a table in a pipe has no terminal to fit, and must not be cut
@@ -45,6 +42,9 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         Exit code: 0 done, 2 no such model, 4 a model is missing, damaged or cannot be fetched.
     """
+    from fastface import models
+    from fastface.models import cache
+
     names = [args.name] if args.action == "path" else list(getattr(args, "names", []))
     try:
         for name in names:
@@ -80,6 +80,13 @@ def _for_each(names: list[str], action: Callable[[str], None]) -> int:
 
 
 def _list() -> None:
+    import urllib.parse
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from fastface import models
+
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PIPE_WIDTH)
@@ -100,8 +107,11 @@ def _list() -> None:
 
 
 @contextlib.contextmanager
-def _bar(name: str) -> Iterator[models.Progress | None]:
+def _bar(name: str) -> Iterator[Told | None]:
     """A progress bar on a terminal; nothing in a pipe."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None
@@ -113,16 +123,22 @@ def _bar(name: str) -> Iterator[models.Progress | None]:
 
 
 def _pull(name: str, force: bool) -> None:
+    from fastface import models
+
     with _bar(name) as progress:
         print(models.pull(name, force=force, progress=progress))
 
 
 def _pull_auto() -> None:
+    from fastface import models
+
     with _bar("auto") as progress:
         print(models.path(models.resolve(progress=progress).name))
 
 
 def _verify(name: str) -> None:
+    from fastface import models
+
     found = models.verify(name)
     how = "pinned" if found.pinned else "not pinned: recorded at the first download"
     print(f"{name}: ok, sha256 {found.sha256}, from a file with sha256 {found.source_sha256} ({how})")

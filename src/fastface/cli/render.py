@@ -12,6 +12,8 @@ from fastface.errors import FastFaceError, InputValidationError
 if TYPE_CHECKING:
     from fastface.timeline import Timeline
 
+WHO = "a person is a name, 'person 3' as the tables have it, or an id of the timeline, which counts from 0"
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Add `render` to a command line's subcommands."""
@@ -39,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             f"--{kind}", dest="hide", action="store_const", const=kind, help=f"{kind} faces, by default everybody's"
         )
     whom = parser.add_mutually_exclusive_group()
-    whom.add_argument("--only", nargs="+", metavar="WHO", help="hide these people only")
+    whom.add_argument("--only", nargs="+", metavar="WHO", help=f"hide these people only; {WHO}")
     whom.add_argument("--except", dest="but", nargs="+", default=[], metavar="WHO", help="hide everybody but these")
     parser.add_argument("--boxes", action="store_true", help="with --blur or --pixelate: boxes and names on the others")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
@@ -56,7 +58,10 @@ def who(timeline: Timeline, text: str) -> int | str:
     for person in timeline.identities:
         if text in (person.name, person.gallery_id, person.label):
             return person.id
-    return timeline.identity(int(text) if text.isdecimal() else text).id
+    if text.isdecimal():
+        return timeline.identity(int(text)).id
+    known = ", ".join(person.label for person in timeline.identities) or "nobody"
+    raise InputValidationError(f"no person {text!r} in this timeline; there is {known}")
 
 
 def run(args: argparse.Namespace) -> int:

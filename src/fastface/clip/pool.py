@@ -60,8 +60,9 @@ class Pool:
             while not future.done():
                 wait([future], timeout=0.1)
                 self._tell()
-            yield future.result()
-        self._tell()
+            encoded = future.result()
+            self._tell()  # before it is given away: nobody asks for more after the last
+            yield encoded
 
     def _tell(self) -> None:
         if self.progress is not None:
