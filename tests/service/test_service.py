@@ -444,7 +444,7 @@ def test_an_upload_that_stalls_or_breaks_off(
     root: Path, settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over a real connection of this machine, with a limit of a second in place of thirty."""
-    monkeypatch.setattr("fastface.service.app._IDLE", 1.0)
+    monkeypatch.setattr("fastface.service.uploads._IDLE", 1.0)
     server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_level="warning"))
     listening = server.config.bind_socket()
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)

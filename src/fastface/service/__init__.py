@@ -4,6 +4,7 @@
     embedded.py   the one that needs nothing installed: SQLite
     worker.py     a process per device that takes jobs and does them
     workers.py    starts those processes, and starts them again
+    app.py        HTTP: the application; routes/ has its paths, schemas.py what they take and give
 
 `import fastface` loads nothing of this.
 """
