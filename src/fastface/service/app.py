@@ -24,9 +24,10 @@ from fastface.service.gate import Gate, Refused, body, refused
 from fastface.service.jobs import Jobs
 from fastface.service.keys import Keys
 from fastface.service.metrics import Metrics
+from fastface.service.monitor import Monitor
 from fastface.service.place import Place
 from fastface.service.routes import jobs as job_paths
-from fastface.service.routes import results, state
+from fastface.service.routes import pages, results, state, system
 from fastface.service.schemas import problems
 from fastface.service.settings import ServiceSettings
 from fastface.service.uploads import Uploads
@@ -52,15 +53,19 @@ def create_app(settings: ServiceSettings, jobs: Jobs | None = None) -> FastAPI:
     place = Place(settings.folder, settings.root)
     kept = jobs if jobs is not None else EmbeddedJobs(place.database, max_attempts=options.max_attempts)
     workers = Workers(kept, place, settings.devices, options) if settings.devices else None
-    context = Context(settings, place, kept, workers, Uploads(settings, place, kept), Metrics(kept, workers))
+    monitor = Monitor(kept, None if workers is None else lambda: len(workers.pids))
+    metrics = Metrics(kept, workers, monitor)
+    context = Context(settings, place, kept, workers, Uploads(settings, place, kept), metrics, monitor)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if workers is not None:
             await anyio.to_thread.run_sync(workers.start)
+        await anyio.to_thread.run_sync(monitor.start)
         try:
             yield
         finally:
+            await anyio.to_thread.run_sync(monitor.stop)
             if workers is not None:
                 await anyio.to_thread.run_sync(workers.stop)
 
@@ -83,7 +88,7 @@ def create_app(settings: ServiceSettings, jobs: Jobs | None = None) -> FastAPI:
             allow_headers=["authorization", "content-type", "idempotency-key"],
         )
     _add_errors(app)
-    for paths in (state, job_paths, results):
+    for paths in (state, job_paths, results, system, pages):
         app.include_router(paths.router(context))
     return app
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fastface.service.jobs import Jobs
 from fastface.service.metrics import Metrics
+from fastface.service.monitor import Monitor
 from fastface.service.place import Place
 from fastface.service.settings import ServiceSettings
 from fastface.service.uploads import Uploads
@@ -21,6 +22,7 @@ class Context:
     workers: those that this process starts; None: it starts none.
     uploads: what makes jobs of requests.
     metrics: figures.
+    monitor: how busy the machine and the service are.
     """
 
     settings: ServiceSettings
@@ -29,3 +31,4 @@ class Context:
     workers: Workers | None
     uploads: Uploads
     metrics: Metrics
+    monitor: Monitor

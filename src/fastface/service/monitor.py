@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import psutil
@@ -69,6 +71,11 @@ class Sample:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @cached_property
+    def json(self) -> str:
+        """As JSON. It is made once: an hour of these is asked for by every page that is opened."""
+        return json.dumps(self.to_dict())
 
 
 class Gpus:

@@ -81,7 +81,9 @@ export async function ask(method, path, body, { signal } = {}) {
 /** A file: { blob, name }. An <img> or <a> cannot send a key. */
 export async function file(path, { signal } = {}) {
   const answer = await fetched(path, { method: "GET", signal, headers: {} });
-  const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1];
+  const told = answer.headers.get("content-disposition") ?? "";
+  const coded = /filename\*=utf-8''([^;]+)/i.exec(told)?.[1];
+  const name = coded ? decodeURIComponent(coded) : /filename="([^"]+)"/.exec(told)?.[1];
   return { blob: await answer.blob(), name: name ?? path.split("/").pop().split("?")[0] };
 }
 

@@ -51,4 +51,4 @@ export function bytes(n) {
 export const speed = (n) => count(n < 10 ? Math.round(n * 10) / 10 : Math.round(n));
 
 /** What a person is called while nobody named them: as the timeline's own label. */
-export const called = (person) => person.name ?? `person ${person.id}`;
+export const called = (person) => person.name ?? `person ${person.id + 1}`;
