@@ -89,7 +89,8 @@ class TestFiles:
 
     def test_every_import_and_part_is_there(self) -> None:
         for name, content in FILES.items():
-            asked = re.findall(r'from "\./([^"]+)"', content) + re.findall(r'(?:src|href)="/dashboard/([^"]+)"', content)
+            parts = r'from "\./([^"]+)"', r'(?:src|href)="/dashboard/([^"]+)"'
+            asked = [name for part in parts for name in re.findall(part, content)]
             assert set(asked) <= set(FILES), name
         assert set(FILES) == {*re.findall(r'from "\./([^"]+)"', "".join(FILES.values())), "index.html", "main.js",
                               "icon.svg", "base.css", "pages.css"}, "a file that nobody uses"  # fmt: skip

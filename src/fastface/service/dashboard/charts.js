@@ -28,7 +28,8 @@ export class Chart {
     this.begin = h("span");
     this.title = title;
     this.element = h("section", { class: "chart", "data-chart": id },
-      h("div", { class: "what" }, h("h3", {}, title), this.keys.some(Boolean) && h("ul", { class: "legend" }, this.keys)),
+      h("div", { class: "what" }, h("h3", {}, title),
+        this.keys.some(Boolean) && h("ul", { class: "legend" }, this.keys)),
       h("p", { class: "now" }, this.value, " ", this.more),
       this.plot,
       h("p", { class: "ends", "aria-hidden": "true" }, this.begin, h("span", {}, "now")));
@@ -54,7 +55,8 @@ export class Chart {
     this.readings();
     const now = this.reading(points.length - 1);
     const range = values.length ? `, from ${this.show(Math.min(...values))} to ${this.show(Math.max(...values))}` : "";
-    set(this.picture, { "aria-label": now ? `${this.title}: ${now}${range} in the time shown` : `${this.title}: nothing yet` });
+    const told = now ? `${now}${range} in the time shown` : "nothing yet";
+    set(this.picture, { "aria-label": `${this.title}: ${told}` });
   }
 
   /** What is read at a time; null: the newest. */

@@ -2,27 +2,31 @@
 
 import { again, ask, download, file, key } from "./api.js";
 import { endButton } from "./actions.js";
-import { h, icon, say, sync, text, toast } from "./dom.js";
+import { h, say, small, sync, text, toast } from "./dom.js";
 import { doing, isOver, pill, progressBar, showPill, showProgress } from "./state.js";
 import { called } from "./words.js";
 
-const WINDOWS = [["", "the whole picture"], ["1080x1080", "a square that follows them"], ["608x1080", "an upright window that follows them"], ["1280x720", "a wide window that follows them"]];
+const WINDOWS = [
+  ["", "the whole picture"], ["1080x1080", "a square that follows them"],
+  ["608x1080", "an upright window that follows them"], ["1280x720", "a wide window that follows them"],
+];
 
 /** jobs: these clips; or `of` a job: all that were cut from it, asked for again and again. */
 export function clips(signal, jobs, of = null) {
   let shown = jobs ?? [];
   const list = h("ul", { class: "clips" });
   const empty = h("p", { class: "soft" }, "None yet: choose Clips below a person.");
-  const element = h("section", { class: "card", "aria-labelledby": "clips" }, h("h2", { id: "clips" }, "Clips"), empty, list);
+  const element = h("section", { class: "card", "aria-labelledby": "clips" },
+    h("h2", { id: "clips" }, "Clips"), empty, list);
 
   function row(job) {
-    const parts = { pill: pill(), bar: progressBar(), doing: h("span", { class: "doing" }), screen: h("div", { class: "screen" }) };
+    const parts = { pill: pill(), bar: progressBar(), doing: h("span"), screen: h("div", { class: "screen" }) };
     parts.end = endButton((now, removed) => {
       if (removed) shown = shown.filter((j) => j.id !== now.id);
       draw();
       if (removed && !of) location.hash = "#/";
     });
-    parts.save = h("button", { class: "quiet small", type: "button", onclick: () => save(job) }, icon("down"), "Save");
+    parts.save = small("down", "Save", `Save ${job.name}`, () => save(job));
     const element = h("li", { class: "clip", "data-clip": job.id }, parts.screen,
       h("div", {}, h("bdi", { class: "name" }, job.name), h("p", { class: "line soft" }, parts.doing), parts.bar),
       h("div", { class: "bar" }, parts.pill, parts.save, of && parts.end.button));
@@ -39,7 +43,9 @@ export function clips(signal, jobs, of = null) {
     parts.end.show(job);
     parts.save.hidden = !job.clip;
     if (job.clip && !parts.screen.firstChild) {
-      parts.screen.append(h("button", { class: "play", type: "button", "aria-label": `Play ${job.name}`, onclick: () => play(parts.screen, job) }, "▶"));
+      parts.screen.append(h("button", {
+        class: "play", type: "button", "aria-label": `Play ${job.name}`, onclick: () => play(parts.screen, job),
+      }, "▶"));
     }
   }
 
@@ -85,7 +91,8 @@ export function clips(signal, jobs, of = null) {
         h("div", {}, h("label", { htmlFor: "pad" }, "Seconds before and after"), pad),
         h("div", {}, h("label", { htmlFor: "follow" }, "Show"), follow),
         h("div", { class: "buttons" },
-          h("button", { class: "quiet", value: "no", formnovalidate: true }, "Not now"), h("button", { value: "yes" }, "Cut"))));
+          h("button", { class: "quiet", value: "no", formnovalidate: true }, "Not now"),
+          h("button", { value: "yes" }, "Cut"))));
     document.body.append(dialog);
     dialog.showModal();
     await new Promise((resolve) => dialog.addEventListener("close", resolve));

@@ -60,6 +60,11 @@ export function sync(list, items, key, make, update) {
   }
 }
 
+/** A small button: an icon, and words beside it or, where there are none, a name for screen readers. */
+export function small(drawing, words, name, onclick) {
+  return h("button", { class: "quiet small", type: "button", "aria-label": name, onclick }, drawing && icon(drawing), words);
+}
+
 const ICONS = {
   video: "M4 6h11v12H4zM15 10l5-3v10l-5-3z",
   clip: "M6 4v16M18 4v16M6 8h12M6 16h12M6 12h12",

@@ -1,7 +1,7 @@
 // One gallery: who is in it, adding people by a photograph, and asking who is in another.
 
 import { again, ask } from "./api.js";
-import { confirmed, h, icon, say, sync, text, toast } from "./dom.js";
+import { confirmed, h, icon, say, small, sync, text, toast } from "./dom.js";
 import { many } from "./words.js";
 
 export function openGallery(main, signal, gallery) {
@@ -13,14 +13,16 @@ export function openGallery(main, signal, gallery) {
   main.append(
     h("p", { class: "crumb" }, h("a", { href: "#/galleries" }, icon("back"), "All galleries")),
     h("h1", {}, h("bdi", {}, gallery)),
-    h("section", { class: "card", "aria-labelledby": "known" }, h("div", { class: "bar" }, h("h2", { id: "known" }, "People"), told), list),
+    h("section", { class: "card", "aria-labelledby": "known" },
+      h("div", { class: "bar" }, h("h2", { id: "known" }, "People"), told), list),
     h("div", { class: "two" },
       photograph("add", "Add a person", "Add", "Their name", add),
       photograph("search", "Who is this?", "Search", null, search, matches)));
 
   function photograph(id, title, verb, label, work, ...more) {
     const file = h("input", { id: `${id}-photo`, type: "file", accept: "image/*", required: true });
-    const name = label && h("input", { id: `${id}-name`, type: "text", maxlength: 200, autocomplete: "off", required: true });
+    const name = label &&
+      h("input", { id: `${id}-name`, type: "text", maxlength: 200, autocomplete: "off", required: true });
     const button = h("button", { type: "submit" }, verb);
     const form = h("form", {
       onsubmit: async (e) => {
@@ -46,7 +48,8 @@ export function openGallery(main, signal, gallery) {
       sync(list, people, (p) => p.person, row, show);
     } catch (error) {
       if (error.status !== 404) throw error;
-      main.replaceChildren(h("h1", {}, "There is no such gallery"), h("p", {}, h("a", { href: "#/galleries" }, "All galleries")));
+      const back = h("a", { href: "#/galleries" }, "All galleries");
+      main.replaceChildren(h("h1", {}, "There is no such gallery"), h("p", {}, back));
     }
   }
 
@@ -58,16 +61,19 @@ export function openGallery(main, signal, gallery) {
 
   async function search(photo) {
     const found = (await ask("POST", `${url}/search`, photo)).matches;
-    matches.replaceChildren(...found.map((m) => h("li", {}, h("bdi", {}, m.name ?? m.person), h("span", { class: "soft" }, `similarity ${m.similarity.toFixed(2)}${m.known ? "" : ", too little to tell"}`))));
+    matches.replaceChildren(...found.map((m) => h("li", {},
+      h("bdi", {}, m.name ?? m.person),
+      h("span", { class: "soft" }, `similarity ${m.similarity.toFixed(2)}${m.known ? "" : ", too little to tell"}`))));
     if (!found.length) matches.append(h("li", {}, "Nobody in this gallery."));
     say(found.length ? `The most similar is ${found[0].name ?? found[0].person}` : "Nobody in this gallery");
   }
 
   function row(person) {
-    const name = h("input", { type: "text", maxlength: 200, autocomplete: "off", dir: "auto", "aria-label": `Name of ${person.name ?? person.person}` });
+    const who = person.name ?? person.person;
+    const name = h("input", { type: "text", maxlength: 200, autocomplete: "off", dir: "auto", "aria-label": `Name of ${who}` });
     const facts = h("span", { class: "soft" });
     const element = h("li", { "data-person": person.person }, name, facts,
-      h("button", { class: "quiet small", type: "button", "aria-label": `Remove ${person.name ?? person.person}`, onclick: () => remove(element.person) }, icon("bin"), "Remove"));
+      small("bin", "Remove", `Remove ${who}`, () => remove(element.person)));
     const keep = async () => {
       const value = name.value.trim();
       if (!value || value === element.person.name) return void (name.value = element.person.name ?? "");

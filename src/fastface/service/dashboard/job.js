@@ -1,18 +1,19 @@
 // One job: how far it is, then who is in it.
 
-import { again, ask, download, events, link } from "./api.js";
+import { again, ask, download, events } from "./api.js";
 import { endButton } from "./actions.js";
 import { clips } from "./clips.js";
-import { h, icon, say, text, toast } from "./dom.js";
+import { h, icon, say, small, text, toast } from "./dom.js";
 import { people } from "./people.js";
 import { doing, isOver, pill, progressBar, showPill, showProgress } from "./state.js";
 import { timeline } from "./timeline.js";
-import { ago, count, lasting } from "./words.js";
+import { ago, many } from "./words.js";
 
 export const FORMATS = [
   ["json", "JSON: the timeline"], ["csv-spans", "CSV: a row per stretch"], ["csv-faces", "CSV: a row per face"],
   ["parquet", "Parquet: a row per face"], ["vtt-chapters", "WebVTT chapters"], ["vtt-metadata", "WebVTT metadata"],
-  ["edl", "EDL: DaVinci Resolve"], ["otio", "OpenTimelineIO"], ["mot", "MOT Challenge"], ["rekognition", "As Amazon Rekognition"],
+  ["edl", "EDL: DaVinci Resolve"], ["otio", "OpenTimelineIO"], ["mot", "MOT Challenge"],
+  ["rekognition", "As Amazon Rekognition"],
 ];
 
 export function openJob(main, signal, id) {
@@ -20,9 +21,11 @@ export function openJob(main, signal, id) {
   let job = null;
   let after = "";
   let shown = "";
+  let found = "";
 
   const title = h("h1", {}, h("bdi", {}, "…"));
-  const parts = { pill: pill(), bar: progressBar(), doing: h("p", { class: "doing" }), facts: h("p", { class: "soft" }) };
+  const [doingLine, facts] = [h("p", { class: "doing" }), h("p", { class: "soft" })];
+  const parts = { pill: pill(), bar: progressBar(), doing: doingLine, facts };
   const end = endButton((now, removed) => {
     if (removed) location.hash = "#/";
     else show(now);
@@ -42,36 +45,37 @@ export function openJob(main, signal, id) {
     showProgress(parts.bar, job);
     text(parts.doing, doing(job));
     const settings = Object.entries(job.settings).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
-    text(parts.facts, [ago(job.created), job.attempt > 1 && `attempt ${job.attempt}`, ...settings].filter(Boolean).join(" · "));
+    const told = [ago(job.created), job.attempt > 1 && `attempt ${job.attempt}`, ...settings, found];
+    text(parts.facts, told.filter(Boolean).join(" · "));
     end.show(job);
     const wanted = job.state === "done" ? job.kind ?? "process" : "";
     if (wanted === shown) return;
     shown = wanted;
     if (wanted === "process") result();
     else if (wanted === "clip") body.replaceChildren(clips(signal, [job]).element);
-    else if (wanted === "photo") body.replaceChildren(h("p", { class: "card" }, "A photograph: its faces are in a gallery, or were searched there."));
+    else if (wanted === "photo") body.replaceChildren(h("p", { class: "card" }, "A photograph that was sent to a gallery."));
   }
 
   async function result() {
     const wait = h("p", { class: "soft" }, "Asking who is there …");
     body.replaceChildren(wait);
-    let found;
+    let answer;
     try {
-      found = await ask("GET", `${url}/people`, undefined, { signal });
+      answer = await ask("GET", `${url}/people`, undefined, { signal });
     } catch (error) {
       if (signal.aborted) return;
       shown = "";
-      wait.replaceChildren(`${error.message} `, h("button", { class: "quiet small", type: "button", onclick: () => show(job) }, "Ask again"));
+      wait.replaceChildren(`${error.message} `, small(null, "Ask again", null, () => show(job)));
       return;
     }
-    const lanes = timeline(found);
+    const lanes = timeline(answer);
     const cut = clips(signal, null, job);
-    const cards = people(signal, job, found.people, {
+    const cards = people(signal, job, answer.people, {
       named: (person) => lanes.update(person),
       cut: (person) => cut.ask(person),
     });
-    const seconds = found.people.reduce((sum, p) => sum + p.seconds, 0);
-    text(parts.facts, `${parts.facts.textContent} · ${count(found.people.length)} people, ${lasting(seconds)} on screen`);
+    found = many(answer.people.length, "person", "people");
+    show(job);
     body.replaceChildren(lanes.element, cards.element, cut.element, exports(url));
   }
 
@@ -96,11 +100,12 @@ export function openJob(main, signal, id) {
     } catch (error) {
       if (signal.aborted) return;
       if (error.status === 404) {
-        main.replaceChildren(h("h1", {}, "There is no such job"), h("p", {}, "It was removed, or is somebody else's. ", h("a", { href: "#/" }, "All jobs")));
+        const back = h("a", { href: "#/" }, "All jobs");
+        main.replaceChildren(h("h1", {}, "There is no such job"), h("p", {}, "It was removed, or is somebody else's. ", back));
         return;
       }
-      if (error instanceof TypeError) link.dispatchEvent(new Event("change")); // a stream that broke off: asked for anew
-      else throw error;
+      if (!(error instanceof TypeError)) throw error;
+      // A stream that broke off: the next round asks for it anew.
     }
   }, signal);
 }

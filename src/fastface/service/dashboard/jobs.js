@@ -6,7 +6,10 @@ import { h, icon, say, sync, text } from "./dom.js";
 import { doing, isOver, pill, progressBar, showPill, showProgress } from "./state.js";
 import { ago } from "./words.js";
 
-const STATES = [["", "All"], ["running", "Running"], ["queued", "Waiting"], ["done", "Done"], ["failed", "Failed"], ["cancelled", "Cancelled"]];
+const STATES = [
+  ["", "All"], ["running", "Running"], ["queued", "Waiting"], ["done", "Done"], ["failed", "Failed"],
+  ["cancelled", "Cancelled"],
+];
 const PAGE = 25;
 
 export function jobList(signal) {
@@ -33,9 +36,11 @@ export function jobList(signal) {
       h("div", { class: "field" }, h("label", { htmlFor: "state" }, "Show"), filter)),
     list, empty, more);
 
+  const address = () => `/v1/jobs?limit=${PAGE}${wanted && `&state=${wanted}`}`;
+
   async function load() {
     const asked = wanted;
-    const page = await ask("GET", `/v1/jobs?limit=${PAGE}${asked && `&state=${asked}`}`, undefined, { signal });
+    const page = await ask("GET", address(), undefined, { signal });
     if (asked !== wanted) return;
     first = page.jobs;
     if (!older.length) next = page.next;
@@ -49,7 +54,7 @@ export function jobList(signal) {
   async function onMore() {
     more.disabled = true;
     try {
-      const page = await ask("GET", `/v1/jobs?limit=${PAGE}&after=${next}${wanted && `&state=${wanted}`}`, undefined, { signal });
+      const page = await ask("GET", `${address()}&after=${next}`, undefined, { signal });
       older = [...older, ...page.jobs];
       next = page.next;
       draw();
@@ -102,7 +107,8 @@ export function jobList(signal) {
     const jobs = [...first, ...older.filter((j) => !ids.has(j.id))];
     sync(list, jobs, (j) => j.id, row, show);
     empty.hidden = !known || jobs.length > 0;
-    text(empty, wanted ? "There is no such job." : "There are no jobs yet. Send a video: what is found in it is shown here.");
+    const none = "There are no jobs yet. Send a video: what is found in it is shown here.";
+    text(empty, wanted ? "There is no such job." : none);
     more.hidden = !next;
   }
 

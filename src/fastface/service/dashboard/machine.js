@@ -9,7 +9,9 @@ const WINDOWS = [[300, "5 min"], [900, "15 min"], [3600, "1 h"]];
 const WINDOW = "fastface.window";
 
 const percent = (v) => `${Math.round(v)}%`;
+const whole = (v) => count(Math.round(v));
 const hundred = () => 100;
+const sum = (values) => values.reduce((a, b) => a + b, 0);
 
 export function machine(signal) {
   let samples = [];
@@ -57,7 +59,8 @@ export function machine(signal) {
     const workers = last.workers === null ? "" : `${many(last.workers, "worker")}, `;
     const gpus = last.gpus.length ? [...new Set(last.gpus.map((g) => g.name))].join(", ") : "no GPU watched";
     text(when, shown ?? `${workers}${last.gpus.length > 1 ? `${last.gpus.length} × ` : ""}${gpus}`);
-    slider.setAttribute("aria-valuetext", `${shown ?? "now"}: ${charts.map((c) => `${c.title} ${c.value.textContent}`).join(", ")}`);
+    const figures = charts.map((c) => `${c.title} ${c.value.textContent}`).join(", ");
+    slider.setAttribute("aria-valuetext", `${shown ?? "now"}: ${figures}`);
   }
 
   /** Which charts there are follows from which GPUs there are. */
@@ -80,10 +83,10 @@ export function machine(signal) {
       chart("cpu", "CPU", (s) => [s.cpu], { show: percent, top: hundred }),
       chart("memory", "Memory", (s) => [s.memory], { show: bytes, top: () => samples.at(-1).memory_total }),
       chart("fps", "Frames a second", (s) => [s.fps], { show: speed }),
-      chart("queue", "Jobs", (s) => [s.jobs.running, s.jobs.queued], { series: ["running", "waiting"], show: (v) => count(Math.round(v)) }),
-      chart("done", "Jobs done", (s) => [s.done], { show: (v) => count(Math.round(v)) }),
+      chart("queue", "Jobs", (s) => [s.jobs.running, s.jobs.queued], { series: ["running", "waiting"], show: whole }),
+      chart("done", "Jobs done", (s) => [s.done], { show: whole }),
     ];
-    for (const c of charts) if (["gpu-memory", "queue"].includes(c.element.dataset.chart)) c.together = (v) => v.reduce((a, b) => a + b);
+    for (const c of charts) if (["gpu-memory", "queue"].includes(c.element.dataset.chart)) c.together = sum;
     grid.dataset.count = charts.length;
     sync(grid, charts, (c) => `${c.element.dataset.chart} ${shape}`, (c) => c.element, () => {});
   }
@@ -96,9 +99,10 @@ export function machine(signal) {
     made(last);
     const [from, to] = bounds();
     for (const c of charts) {
-      if (c.element.dataset.chart === "memory") c.note = `of ${bytes(last.memory_total)}`;
-      if (c.element.dataset.chart === "gpu-memory") c.note = `of ${bytes(last.gpus.reduce((sum, g) => sum + g.memory_total, 0))}`;
-      if (c.element.dataset.chart === "done") c.note = "since the start";
+      const id = c.element.dataset.chart;
+      if (id === "memory") c.note = `of ${bytes(last.memory_total)}`;
+      if (id === "gpu-memory") c.note = `of ${bytes(sum(last.gpus.map((g) => g.memory_total)))}`;
+      if (id === "done") c.note = "since the start";
       c.update(samples.map((s) => ({ at: s.at, values: c.values(s) })), from, to, 3 * interval);
     }
     told();
@@ -122,7 +126,8 @@ export function machine(signal) {
     const answer = await ask("GET", `/v1/system?since=${since}`, undefined, { signal });
     interval = Math.max(1, answer.interval);
     const hour = answer.now - 3600;
-    if (answer.samples.length) samples = [...samples.filter((s) => s.at > hour && s.at < answer.samples[0].at), ...answer.samples];
+    const kept = samples.filter((s) => s.at > hour && s.at < (answer.samples[0]?.at ?? 0));
+    if (answer.samples.length) samples = [...kept, ...answer.samples];
     else if (since > answer.now) samples = []; // another clock: begin anew
     draw();
   }, signal);

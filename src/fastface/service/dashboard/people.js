@@ -1,7 +1,7 @@
 // People of a job: their pictures, and their names, which are typed on them.
 
 import { again, ask, picture } from "./api.js";
-import { h, icon, say, set, text } from "./dom.js";
+import { h, say, set, small, text } from "./dom.js";
 import { called, lasting, many, moment } from "./words.js";
 
 const FIRST = 40;
@@ -17,7 +17,8 @@ const near = new IntersectionObserver((entries) => {
 /** A person's picture, asked for when it comes near; their first letter until then, or where there is none. */
 export function face(person, large = false) {
   const letter = [...(person.name ?? String(person.id + 1))][0].toUpperCase();
-  const element = h("span", { class: `face p${person.id % 12}${large ? " large" : ""}`, "aria-hidden": "true" }, h("span", {}, letter));
+  const look = `face p${person.id % 12}${large ? " large" : ""}`;
+  const element = h("span", { class: look, "aria-hidden": "true" }, h("span", {}, letter));
   element.show = () => {
     picture(person.thumbnail).then((address) => {
       element.replaceChildren(h("img", { src: address, alt: "" }));
@@ -36,7 +37,7 @@ export function people(signal, job, all, { named, cut }) {
   const element = h("section", { class: "card", "aria-labelledby": "people" },
     h("div", { class: "bar" }, h("h2", { id: "people" }, "People"),
       h("div", { class: "field" }, h("label", { htmlFor: "remember" }, "A name is for"), gallery)),
-    all.length ? h("p", { class: "soft fine" }, "Type a name on a picture; Enter keeps it, Escape does not.") : h("p", { class: "soft" }, "There is nobody to name."),
+    h("p", { class: "soft" }, all.length ? "Type a name on a picture; Enter keeps it, Escape does not." : "Nobody was found."),
     list, rest);
 
   function card(person) {
@@ -49,7 +50,10 @@ export function people(signal, job, all, { named, cut }) {
     const similar = h("span", { class: "soft" });
     let saving = false;
 
-    const facts = () => text(similar, person.name && person.similarity != null ? `similarity ${person.similarity.toFixed(2)}` : "");
+    const facts = () => {
+      const known = person.name && person.similarity != null;
+      text(similar, known ? `similarity ${person.similarity.toFixed(2)}` : "");
+    };
 
     async function keep() {
       const name = field.value.trim() || null;
@@ -86,11 +90,13 @@ export function people(signal, job, all, { named, cut }) {
       }
     });
     field.addEventListener("blur", keep);
-    const clip = h("button", { class: "quiet small", type: "button", "aria-label": `Clips of ${called(person)}`, onclick: () => cut(person) }, icon("clip"), "Clips");
+    const clip = small("clip", "Clips", `Clips of ${called(person)}`, () => cut(person));
+    const seen = person.spans.length ? `${moment(person.first)} – ${moment(person.last)}` : "never on screen";
     const element = h("li", { class: `person p${person.id % 12}`, "data-person": person.id },
       h("div", { class: "portrait", onclick: () => field.focus() }, picture, field),
-      h("p", { class: "line" }, h("b", {}, lasting(person.seconds)), h("span", { class: "soft" }, many(person.spans.length, "time"))),
-      h("p", { class: "line soft" }, person.spans.length ? `${moment(person.first)} – ${moment(person.last)}` : "never on screen"),
+      h("p", { class: "line" },
+        h("b", {}, lasting(person.seconds)), h("span", { class: "soft" }, many(person.spans.length, "time"))),
+      h("p", { class: "line soft" }, seen),
       h("p", { class: "line similar" }, similar), told, clip);
     facts();
     return element;
@@ -106,7 +112,8 @@ export function people(signal, job, all, { named, cut }) {
   again(30, async () => {
     const { galleries } = await ask("GET", "/v1/galleries", undefined, { signal });
     const chosen = gallery.value;
-    gallery.replaceChildren(gallery.firstChild, ...galleries.map((g) => h("option", { value: g.name }, `this video and the gallery ${g.name}`)));
+    const options = galleries.map((g) => h("option", { value: g.name }, `this video and the gallery ${g.name}`));
+    gallery.replaceChildren(gallery.firstChild, ...options);
     gallery.value = galleries.some((g) => g.name === chosen) ? chosen : "";
   }, signal);
   return { element };

@@ -51,5 +51,6 @@ export function doing(job) {
   if (job.state === "failed") return job.error?.message ?? "no reason was given";
   const took = job.started && job.finished ? (Date.parse(job.finished) - Date.parse(job.started)) / 1000 : null;
   if (job.state === "cancelled") return took === null ? "never begun" : `ended after ${lasting(took)}`;
-  return [done > 0 && `${count(done)} frames`, took !== null && `in ${lasting(Math.max(took, 0.1))}`].filter(Boolean).join(" ");
+  const frames = done > 0 ? `${count(done)} frames` : "done";
+  return took === null ? frames : `${frames} in ${lasting(Math.max(took, 0.1))}`;
 }

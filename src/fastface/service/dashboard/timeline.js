@@ -1,6 +1,6 @@
 // Who is on screen when: a lane per person, the time under the pointer, zoom.
 
-import { h, text } from "./dom.js";
+import { h, small, text } from "./dom.js";
 import { face } from "./people.js";
 import { called, lasting, moment } from "./words.js";
 
@@ -20,34 +20,39 @@ export function timeline(found) {
   const cursor = h("i", { class: "cursor", hidden: true });
   const canvas = h("div", { class: "canvas" }, ruler, lanes, cursor);
   const scroll = h("div", {
-    class: "scroll", tabindex: 0, role: "slider", "aria-label": "Time in the video", "aria-describedby": "timeline-keys",
-    "aria-valuemin": 0, "aria-valuemax": duration.toFixed(3), "aria-valuenow": 0,
+    class: "scroll", tabindex: 0, role: "slider", "aria-label": "Time in the video",
+    "aria-describedby": "timeline-keys", "aria-valuemin": 0, "aria-valuemax": duration.toFixed(3), "aria-valuenow": 0,
   }, canvas);
   const heads = h("div", { class: "heads" });
   const tip = h("div", { class: "tip", hidden: true }, h("b"), h("span"));
   const buttons = [["−", "Zoom out", 1 / 1.5], ["+", "Zoom in", 1.5]].map(([sign, name, by]) =>
-    h("button", { class: "quiet small", type: "button", "aria-label": name, onclick: () => scale(zoom * by) }, sign));
-  const all = h("button", { class: "quiet small", type: "button", onclick: () => scale(1) }, "All");
+    small(null, sign, name, () => scale(zoom * by)));
+  const all = small(null, "All", "Zoom out to all", () => scale(1));
   const rest = h("button", { class: "quiet", type: "button", onclick: () => draw(found.people.length) });
   const element = h("section", { class: "card timeline", "aria-labelledby": "timeline" },
     h("div", { class: "bar" }, h("h2", { id: "timeline" }, "Timeline"),
       h("p", { class: "soft" }, `${moment(duration, 0)} of video`),
       h("div", { class: "field", role: "group", "aria-label": "Zoom" }, buttons, all)),
-    found.people.length ? h("div", { class: "board" }, heads, scroll) : h("p", { class: "soft" }, "Nobody was found in this video."),
+    found.people.length ? h("div", { class: "board" }, heads, scroll) : h("p", {}, "Nobody was found in this video."),
     rest, tip,
-    h("p", { id: "timeline-keys", class: "soft fine" }, "Point at the timeline, or use the arrow keys; Page Up and Page Down go to where somebody comes or goes, + and − zoom."));
+    h("p", { id: "timeline-keys", class: "soft" }, "Point at the timeline, or use the arrow keys; Page Up and Page Down ",
+      "go to where somebody comes or goes, + and − zoom."));
 
   function lane(person) {
     const name = h("bdi");
-    const lane = h("div", { class: `lane p${person.id % 12}`, "data-person": person.id }, person.spans.map(([start, end]) => {
+    const spans = person.spans.map(([start, end]) => {
       const span = h("i", { "data-start": start, "data-end": end });
       span.style.left = `${(100 * start) / duration}%`;
       span.style.width = `${(100 * (end - start)) / duration}%`;
       return span;
-    }));
+    });
     names.set(person.id, { person, name });
     text(name, called(person));
-    return [h("div", { class: `head p${person.id % 12}`, "data-person": person.id }, face(person), name, h("span", { class: "soft" }, lasting(person.seconds))), lane];
+    const seconds = h("span", { class: "soft" }, lasting(person.seconds));
+    return [
+      h("div", { class: `head p${person.id % 12}`, "data-person": person.id }, face(person), name, seconds),
+      h("div", { class: `lane p${person.id % 12}`, "data-person": person.id }, spans),
+    ];
   }
 
   function draw(number) {
@@ -123,7 +128,8 @@ export function timeline(found) {
     const step = (e.shiftKey ? 0.1 : 1) * (duration / zoom / 50);
     const moves = {
       ArrowLeft: () => at - step, ArrowRight: () => at + step, Home: () => 0, End: () => duration,
-      PageUp: () => changes.findLast((t) => t < at - 1e-6) ?? 0, PageDown: () => changes.find((t) => t > at + 1e-6) ?? duration,
+      PageUp: () => changes.findLast((t) => t < at - 1e-6) ?? 0,
+      PageDown: () => changes.find((t) => t > at + 1e-6) ?? duration,
     };
     if (moves[e.key]) point(moves[e.key]());
     else if (e.key === "+" || e.key === "=") scale(zoom * 1.5);

@@ -1,7 +1,8 @@
 // Sending videos: by dropping files, by choosing them, or by naming one that the service can read itself.
 
 import { again, ask, send } from "./api.js";
-import { h, icon, say, set, sync, text, toast } from "./dom.js";
+import { h, icon, say, set, small, sync, text, toast } from "./dom.js";
+import { progressBar } from "./state.js";
 import { bytes, lasting } from "./words.js";
 
 const AT_ONCE = 2;
@@ -22,16 +23,22 @@ function create() {
   const waiting = [];
   let items = [];
 
-  const input = h("input", { type: "file", id: "files", class: "hidden", multiple: true, accept: "video/*,.mkv,.ts,.mxf,.h264,.hevc",
-    onchange: () => (add(input.files), (input.value = "")) });
+  const input = h("input", {
+    type: "file", id: "files", class: "hidden", multiple: true, accept: "video/*,.mkv,.ts,.mxf,.h264,.hevc",
+    onchange: () => {
+      add(input.files);
+      input.value = "";
+    },
+  });
   const every = h("input", { id: "every", type: "number", min: 1, max: 1000, value: 1, inputmode: "numeric" });
   const size = h("input", { id: "size", type: "number", min: 12, max: 4096, value: 20, inputmode: "numeric" });
   const gallery = h("select", { id: "gallery" }, h("option", { value: "" }, "nobody: people have numbers"));
-  const path = h("input", { id: "path", type: "text", autocomplete: "off", spellcheck: "false", placeholder: "folder/film.mp4" });
+  const path = h("input", { id: "path", type: "text", autocomplete: "off", spellcheck: "false", placeholder: "film.mp4" });
   const list = h("ul", { class: "uploads" });
   const zone = h("div", { class: "drop" },
     icon("up"),
-    h("p", {}, h("label", { htmlFor: "files", class: "button" }, "Choose videos"), input, h("span", { class: "fine" }, " or drop them here")));
+    h("p", {}, h("label", { htmlFor: "files", class: "button" }, "Choose videos"), input,
+      h("span", { class: "fine" }, " or drop them here")));
   const element = h("section", { class: "card send", "aria-labelledby": "send" },
     h("h2", { id: "send", class: "hidden" }, "Send a video"), zone, list,
     h("details", { class: "more" }, h("summary", {}, "Settings, or a video that is on the service's disk"),
@@ -40,7 +47,8 @@ function create() {
         h("div", {}, h("label", { htmlFor: "size" }, "Smallest face, pixels"), size),
         h("div", {}, h("label", { htmlFor: "gallery" }, "Name people after the gallery of"), gallery)),
       h("form", { class: "field", onsubmit: byPath },
-        h("label", { htmlFor: "path" }, "Video under the service's root"), path, h("button", { type: "submit" }, "Begin"))));
+        h("label", { htmlFor: "path" }, "Video under the service's root"), path,
+        h("button", { type: "submit" }, "Begin"))));
 
   /** What differs from the service's own choice; null: a number is none. */
   function settings() {
@@ -118,10 +126,12 @@ function create() {
   }
 
   function row(item) {
-    const bar = h("div", { class: "progress", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": `Sending ${item.file.name}` }, h("i"));
+    const bar = progressBar();
+    bar.setAttribute("aria-label", `Sending ${item.file.name}`);
     const told = h("span", { class: "soft" });
-    const stop = h("button", { class: "quiet small", type: "button", onclick: () => drop(item) }, icon("close"), h("span"));
-    const element = h("li", {}, h("div", { class: "what" }, h("bdi", { class: "name" }, item.file.name), h("p", { class: "line" }, told), bar), stop);
+    const stop = small("close", h("span"), "", () => drop(item));
+    const element = h("li", {},
+      h("div", { class: "what" }, h("bdi", { class: "name" }, item.file.name), h("p", { class: "line" }, told), bar), stop);
     element.parts = { bar, told, stop };
     return element;
   }
@@ -136,7 +146,8 @@ function create() {
     text(stop.lastChild, item.state === "failed" ? "Dismiss" : "Stop");
     stop.setAttribute("aria-label", `${item.state === "failed" ? "Dismiss" : "Stop sending"} ${item.file.name}`);
     const seconds = (performance.now() - item.begun) / 1000;
-    const left = item.done && seconds > 1 ? ` · ${lasting((seconds * (item.file.size - item.done)) / item.done)} left` : "";
+    const more = (seconds * (item.file.size - item.done)) / item.done;
+    const left = item.done && seconds > 1 ? ` · ${lasting(more)} left` : "";
     text(told, item.state === "failed" ? item.why
       : item.state === "waiting" ? "waits"
       : share === 1 ? "sent; the service looks at it"
