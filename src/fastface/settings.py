@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from fastface.errors import InputValidationError
 from fastface.validation import Limits
@@ -24,8 +24,10 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a finite number."""
+    # Whole numbers of JSON may be too large for a float; NaN compares as False.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,10 @@ class DetectorSettings:
             thresholds = tuple(self.thresholds)
         except TypeError:
             thresholds = ()
-        good = len(thresholds) == 3 and all(_is_number(t) and 0 <= t <= 1 for t in thresholds)
+        good = len(thresholds) == 3 and all(is_number(t) and 0 <= t <= 1 for t in thresholds)
         _require(good, "thresholds", self.thresholds, "three numbers from 0 to 1")
         object.__setattr__(self, "thresholds", tuple(float(t) for t in thresholds))
-        _require(_is_number(factor) and 0.05 <= factor <= 0.98, "factor", factor, "a number from 0.05 to 0.98")
+        _require(is_number(factor) and 0.05 <= factor <= 0.98, "factor", factor, "a number from 0.05 to 0.98")
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,10 @@ class Settings:
         )
         _require(self.precision in ("fp16", "fp32"), "precision", self.precision, "'fp16' or 'fp32'")
         score = self.min_track_score
-        _require(_is_number(score) and 0 <= score <= 1, "min_track_score", score, "a number from 0 to 1")
+        _require(is_number(score) and 0 <= score <= 1, "min_track_score", score, "a number from 0 to 1")
         far = self.far
         _require(
-            far is None or (_is_number(far) and 0 < far < 1),
+            far is None or (is_number(far) and 0 < far < 1),
             "far",
             far,
             "None or a number between 0 and 1, such as 1e-4",
@@ -122,7 +124,7 @@ class Settings:
         for name in ("similarity_threshold", "linkage_threshold"):
             value = getattr(self, name)
             _require(
-                value is None or (_is_number(value) and -1 < value < 1),
+                value is None or (is_number(value) and -1 < value < 1),
                 name,
                 value,
                 "None or a number between -1 and 1",

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import SETTINGS, until_over
+from fastapi.testclient import TestClient
 
+from fastface.service.app import ServiceSettings, create_app
 from fastface.service.embedded import EmbeddedJobs
+from fastface.service.keys import Keys
 from fastface.service.place import Place
 from fastface.service.worker import WorkerOptions
-from film import MODEL, Film, shrunk
+from film import MODEL, PEOPLE, Film, shrunk
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +55,44 @@ def jobs(request: pytest.FixtureRequest, place: Place) -> Iterator[Any]:
     keeper = EmbeddedJobs(place.database, max_attempts=3)
     yield keeper
     keeper.close()
+
+
+@dataclass(frozen=True)
+class Served:
+    """A service with a worker and keys: of ann, who asks, and of bob, who has no business with what is hers."""
+
+    ann: TestClient
+    bob: TestClient
+    place: Place
+    jobs: EmbeddedJobs
+    film: Film
+
+    def photograph(self, who: int, number: int = 0) -> bytes:
+        """A photograph of one of the film's people, as JPEG."""
+        out = io.BytesIO()
+        self.film.stock[PEOPLE[who]][number].pixels().convert("RGB").save(out, "JPEG", quality=95)
+        return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def served(root: Path, film: Film, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    options = WorkerOptions(embedder=MODEL, progress=0.2, threads=1)
+    settings = ServiceSettings(tmp_path_factory.mktemp("served") / "service", root, ["cpu"], True,
+                               requests_a_minute=1_000_000, worker=options)  # fmt: skip
+    keys = Keys(Place(settings.folder, root).folder / "keys.json")
+    app = create_app(settings)
+    clients = [TestClient(app, headers={"authorization": f"Bearer {keys.add(name)}"}) for name in ("ann", "bob")]
+    place = Place(settings.folder, root)
+    with clients[0]:
+        yield Served(clients[0], clients[1], place, EmbeddedJobs(place.database), film)
+
+
+@pytest.fixture(scope="session")
+def done(served: Served, film: Film) -> dict[str, Any]:
+    """A job of ann's that is done: the film, as she sent it."""
+    answer = served.ann.post("/v1/jobs", params={"name": "film.mp4", "settings": json.dumps(SETTINGS)},
+                             content=film.path.read_bytes(), headers={"content-type": "video/mp4"})  # fmt: skip
+    assert answer.status_code == 201, answer.text
+    job = until_over(served.ann, answer.json()["jobs"][0]["id"])
+    assert job["state"] == "done", job
+    return job

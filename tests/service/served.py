@@ -44,7 +44,7 @@ class Tabs:
     def __init__(self, browser: Any) -> None:
         self._browser, self._contexts = browser, []
         self.wrong: list[str] = []
-        self.allowed: tuple[str, ...] = ("404",)
+        self.allowed: tuple[str, ...] = ()
 
     def open(self, url: str, width: int = 1200, height: int = 900, **settings: Any) -> Any:
         context = self._browser.new_context(viewport={"width": width, "height": height}, **settings)

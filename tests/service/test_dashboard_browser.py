@@ -16,11 +16,11 @@ from served import PATIENCE, Tabs, over, serving
 from fastface.service.app import ServiceSettings
 from fastface.service.worker import WorkerOptions
 from film import MODEL
-from timelines import HOSTILE
 
 pytestmark = pytest.mark.browser
 
 HURTS = "<img src=x onerror=\"document.title='pwned'\"><script>document.title='pwned'<script>.mp4"
+WHO = "<img src=x onerror=\"document.title='pwned'\"> & 'co' {{data}} $people =1+1"
 
 
 @pytest.fixture(scope="module")
@@ -94,20 +94,24 @@ class TestJobs:
 
         field = page.get_by_label("Name of").first
         field.click()
-        page.keyboard.type(HOSTILE[1])
+        page.keyboard.type(WHO)
         page.keyboard.press("Enter")
         expect(page.locator(".person .told").first).to_have_text("kept")
         document = httpx.get(f"{url}/v1/jobs/{id}/timeline").json()
-        assert HOSTILE[1] in [identity["name"] for identity in document["identities"]]
-        expect(page.locator(".heads bdi").first).to_have_text(HOSTILE[1])
+        assert WHO in [identity["name"] for identity in document["identities"]]
+        expect(page.locator(".heads bdi").first).to_have_text(WHO)
         assert page.locator("main img[src=x], main script").count() == 0
         page.locator(".lane i").first.hover()
-        assert HOSTILE[1] in page.locator(".tip").text_content()
+        assert WHO in page.locator(".tip").text_content()
         assert page.title() == "film.mp4 – fastface"
 
         page.reload()
-        expect(page.get_by_label("Name of").first).to_have_value(HOSTILE[1])
+        expect(page.get_by_label("Name of").first).to_have_value(WHO)
         second = page.get_by_label("Name of").nth(1)
+        tabs.allowed = ("409",)
+        second.fill(WHO)
+        second.press("Enter")
+        expect(page.locator(".person .told").nth(1)).to_have_text(re.compile("is called"))
         second.fill("nobody keeps this")
         second.press("Escape")
         expect(second).to_have_value("")
@@ -174,7 +178,7 @@ class TestJobs:
         files = page.evaluate_handle(
             """(name) => {
                 const data = new DataTransfer();
-                data.items.add(new File(["<!doctype html><html><p>no video at all</p></html>"], name, {type: "video/mp4"}));
+                data.items.add(new File(["<!doctype html><html><p>no video</p></html>"], name, {type: "video/mp4"}));
                 return data;
             }""",
             HURTS,

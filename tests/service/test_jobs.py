@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from asking import request_for
 
 from fastface.errors import InputValidationError
+from fastface.service.embedded import EmbeddedJobs
 from fastface.service.jobs import (
     JobError,
+    JobRequest,
     KeyConflict,
     Progress,
     TooManyJobs,
     UnknownJob,
+    checked_clip,
     checked_settings,
+    fingerprint,
 )
 
 
@@ -245,10 +254,104 @@ def test_events_are_bounded_and_go_on(jobs: Any) -> None:
     assert [e.kind for e in jobs.events(job.id, events[-1].number)] == ["done"]
 
 
+def test_kinds_and_clips(jobs: Any) -> None:
+    source = submit(jobs)
+    assert (source.request.kind, source.request.source) == ("process", None)
+    clips = [replace(source.request, kind="clip", source=source.id, settings={"person": n}) for n in range(3)]
+    made, _ = jobs.submit("ann", clips)
+    assert [j.request for j in made] == clips
+    photo, _ = jobs.submit("ann", [JobRequest("upload", "p", "p", {}, "d", "photo")])
+    assert jobs.get(photo[0].id).request.kind == "photo"
+    listed = jobs.list("ann", source=source.id, limit=2)
+    assert [j.id for j in listed.jobs] == [j.id for j in made[:0:-1]]
+    assert [j.id for j in jobs.list("ann", source=source.id, after=listed.next).jobs] == [made[0].id]
+    assert jobs.list("bob", source=source.id).jobs == jobs.list("ann", source=made[0].id).jobs == ()
+    assert len(jobs.list("ann", source=source.id, state="queued").jobs) == 3
+    assert fingerprint(clips[:1]) != fingerprint([replace(clips[0], source="x")])
+
+
+def test_which_videos_are_needed(jobs: Any) -> None:
+    def sent(path: str, kind: str, source: str | None = None) -> Any:
+        made, _ = jobs.submit("ann", [JobRequest("upload", path, "x", {}, "d", kind, source)])
+        return made[0]
+
+    video = sent("video.mp4", "process")
+    assert jobs.files(60) == {"video.mp4", f"{video.id}.checkpoint"}
+    jobs.finish(jobs.claim("w", 60), "r.json")
+    assert jobs.files(60) == jobs.files(float("inf")) == {"video.mp4", "r.json"}
+    assert jobs.files() == jobs.files(-1) == {"r.json"}
+    clip = sent("video.mp4", "clip", video.id)
+    assert jobs.files() == {"video.mp4", "r.json", f"{clip.id}.checkpoint"}
+    jobs.finish(jobs.claim("w", 60), "c.mp4")
+    photo = sent("photo", "photo")
+    assert "photo" in jobs.files()
+    jobs.finish(jobs.claim("w", 60), "p.json")
+    assert jobs.files(60) == {"video.mp4", "r.json", "c.mp4", "p.json"}
+    failed = sent("bad.mp4", "process")
+    jobs.fail(jobs.claim("w", 60), "bad_video", "it is none")
+    assert "bad.mp4" not in jobs.files(60)
+    assert {photo.id, failed.id} <= {j.id for j in jobs.list("ann").jobs}
+
+
+def test_a_file_of_the_first_version(tmp_path: Path) -> None:
+    """Its jobs are there, can be worked on, and its keys still count."""
+    path = tmp_path / "jobs.sqlite"
+    request = {"place": "root", "path": "a.mp4", "name": "a.mp4", "settings": {"every": 4}, "digest": None}
+    progress = {"stage": "queued", "frames_done": 0, "frames_total": None, "fps": 0.0, "seconds_left": None}
+    mark = hashlib.sha256(json.dumps([request], sort_keys=True).encode()).hexdigest()
+    with sqlite3.connect(path) as database:
+        database.executescript(FIRST)
+        database.execute("INSERT INTO jobs (id, owner, request, state, created, progress)"
+                         " VALUES (?, 'ann', ?, 'queued', 1.0, ?)",
+                         ("a" * 32, json.dumps(request), json.dumps(progress)))  # fmt: skip
+        database.execute("INSERT INTO keys VALUES ('ann', 'k', ?, ?, ?)", (mark, json.dumps(["a" * 32]), time.time()))
+    database.close()
+    for _ in range(2):
+        jobs = EmbeddedJobs(path)
+        assert jobs.get("a" * 32).request == JobRequest("root", "a.mp4", "a.mp4", {"every": 4})
+        again, new = jobs.submit("ann", [JobRequest("root", "a.mp4", "a.mp4", {"every": 4})], key="k")
+        assert ([j.id for j in again], new) == (["a" * 32], False)
+        jobs.close()
+    claim = jobs.claim("w", 60)
+    assert claim is not None
+    assert claim.job.request.kind == "process"
+    made, _ = jobs.submit("ann", [replace(claim.job.request, kind="clip", source="a" * 32)])
+    assert [j.id for j in jobs.list(source="a" * 32).jobs] == [made[0].id]
+
+
+FIRST = """
+CREATE TABLE jobs (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, request TEXT NOT
+    NULL, state TEXT NOT NULL, cancelling INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL, started REAL, finished
+    REAL, not_before REAL NOT NULL DEFAULT 0, attempt INTEGER NOT NULL DEFAULT 0, worker TEXT, token TEXT, lease REAL,
+    progress TEXT NOT NULL, error TEXT, result TEXT);
+CREATE TABLE keys (owner TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, jobs TEXT NOT NULL, created REAL
+    NOT NULL, PRIMARY KEY (owner, key));
+CREATE TABLE events (number INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL,
+    data TEXT NOT NULL);
+"""
+"""The tables as the first version made them."""
+
+
+def test_settings_of_a_clip() -> None:
+    good = {"person": 3, "pad": 0.5, "join": False, "follow": [608, 1080], "start": 1, "end": 2.5}
+    assert checked_clip({**good, "condense": None}) == good
+    for wrong, message in (({"folder": "/etc"}, "no setting 'folder'"), ({"pad": True}, "pad is True"),
+                           ({"pad": float("nan")}, "pad is nan"), ({"max_gap": -1}, "max_gap is -1"),
+                           ({"join": 1}, "join is 1"), ({"person": 1.5}, "person is 1.5"),
+                           ({"person": []}, "person is"), ({"split": [1]}, "split is"), ({"split": "ab"}, "split is"),
+                           ({"follow": ["a", "b"]}, "follow"), ({"follow": [15, 16]}, "follow is"),
+                           ({"start": 2, "end": 1}, "start is 2"), ({"condense": 1, "start": 1}, "condense is"),
+                           ({"follow": [64, 64], "fast": True}, "not both"), ({"end": 10**400}, "end is")):  # fmt: skip
+        with pytest.raises(InputValidationError, match=message):
+            checked_clip(wrong)
+
+
 def test_settings_of_a_job() -> None:
+    assert checked_settings({"gallery": "e\u0301"}) == {"gallery": "\u00e9"}
     assert checked_settings({"every": 2, "thresholds": [0.5, 0.6, 0.7]}) == {"every": 2, "thresholds": [0.5, 0.6, 0.7]}
     for wrong, message in (({"every": 0}, "every is 0"), ({"device": "cuda"}, "no setting 'device'"),
-                           ({"limits": None}, "no setting 'limits'"), ({"thresholds": "x"}, "thresholds"),
+                           ({"limits": None}, "no setting 'limits'"), ({"thresholds": "x"}, "thresholds"), ({"factor": 10**400}, "factor"),
+                           ({"gallery": "../x"}, "gallery's name"), ({"gallery": None}, "gallery's name"),
                            ({"min_face_size": {}}, "min_face_size"), ({"strict": 1}, "strict")):  # fmt: skip
         with pytest.raises(InputValidationError, match=message):
             checked_settings(wrong)

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from asking import SETTINGS, wait_for
+from asking import SETTINGS, refusal, until_over, wait_for
 from fastapi.testclient import TestClient
 
 from fastface.export import FORMATS
@@ -56,29 +56,10 @@ def working(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Te
         yield client
 
 
-def refusal(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The error of an answer, in the one shape that there is."""
-    assert answer.status_code == status, answer.text
-    document = answer.json()
-    assert set(document) == {"error", "request_id"}
-    assert set(document["error"]) == {"code", "message", "details"}
-    assert document["error"]["code"] == code
-    assert document["request_id"] == answer.headers["x-request-id"]
-    return document["error"]  # type: ignore[no-any-return]
-
-
 def ask(client: TestClient, path: str = "film.mp4", **headers: str) -> dict[str, Any]:
     answer = client.post("/v1/jobs", json={"path": path, "settings": SETTINGS}, headers=headers)
     assert answer.status_code == 201, answer.text
     return answer.json()["jobs"][0]  # type: ignore[no-any-return]
-
-
-def until_over(client: TestClient, id: str) -> dict[str, Any]:
-    def over() -> Any:
-        job = client.get(f"/v1/jobs/{id}").json()
-        return job if job["state"] in ("done", "failed", "cancelled") else None
-
-    return wait_for(over)  # type: ignore[no-any-return]
 
 
 class TestJobs:

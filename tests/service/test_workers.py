@@ -66,7 +66,7 @@ def test_jobs_are_done(jobs: Any, place: Place, options: WorkerOptions, wanted: 
     same(place.result(good.result), wanted)
     assert Timeline.from_json(place.result(good.result)).video["path"] == "film.mp4"  # and not where it is
     assert tiny.state == "done"
-    assert not upload.exists()
+    assert upload.exists()  # so that clips can be cut
     assert bad.error is not None
     assert bad.error["code"] == "bad_input"
     assert "is not a video" in bad.error["message"]
@@ -75,7 +75,11 @@ def test_jobs_are_done(jobs: Any, place: Place, options: WorkerOptions, wanted: 
     for job in (bad, out):
         assert str(place.root) not in job.error["message"]
     assert list(place.work.iterdir()) == []
-    assert len(list(place.results.iterdir())) == 2
+    names = [Path(job.result).stem for job in (good, tiny) if job.result is not None]
+    assert {p.name for p in place.results.iterdir()} == {f"{n}{e}" for n in names for e in (".json", ".faces.zip")}
+    for job in (good, tiny):
+        assert place.pictured(job.result) == {p.id for p in place.timeline(job.result).identities}
+    assert len(place.pictured(good.result)) == len(wanted.identities) >= 4
 
 
 def test_cancelling_a_job_that_runs(jobs: Any, place: Place, options: WorkerOptions) -> None:
@@ -146,7 +150,8 @@ def test_killed_workers(jobs: Any, place: Place, options: WorkerOptions, monkeyp
         assert [e.kind for e in jobs.events(job.id)].count("done") == 1
         same(place.result(over.result), wanted)
     place.sweep(jobs, 0)
-    assert {p.name for p in place.results.iterdir()} == {jobs.get(j.id).result for j in made}
+    stems = [Path(jobs.get(j.id).result).stem for j in made]
+    assert {p.name for p in place.results.iterdir()} == {f"{n}{e}" for n in stems for e in (".json", ".faces.zip")}
     assert list(place.work.iterdir()) == []
 
 
@@ -212,6 +217,49 @@ def test_what_nobody_needs_is_swept(jobs: Any, place: Place) -> None:
     assert place.sweep(jobs, -1) == 3
     assert all(path.exists() for path in kept)
     assert not any(path.exists() for path in lost)
+
+
+def test_how_long_a_video_is_kept(jobs: Any, place: Place, options: WorkerOptions) -> None:
+    """Until its time is over, or the job is removed, or not at all; and as long as a clip waits for it."""
+
+    def done(number: int) -> Any:
+        path = place.uploads / f"{str(number) * 32}.mp4"
+        path.write_bytes(b"x")
+        (job,), _ = jobs.submit("ann", [JobRequest("upload", path.name, "a.mp4", {})])
+        claim = jobs.claim("w", 60)
+        place.result(place.result_name(claim)).write_text("{}")
+        place.faces(place.result_name(claim)).write_bytes(b"zip")
+        jobs.finish(claim, place.result_name(claim))
+        return path, jobs.get(job.id)
+
+    kept, job = done(1)
+    place.tidy(job, keep_upload=True)
+    assert kept.exists()
+    assert place.sweep(jobs, keep_uploads=60) == 0  # however young its file is, its job's end counts
+    clip = JobRequest("upload", kept.name, "a.mp4", {"person": 0}, kind="clip", source=job.id)
+    (cutting,), _ = jobs.submit("ann", [clip])
+    assert place.sweep(jobs, keep_uploads=-1) == 0  # the clip waits
+    claim = jobs.claim("w", 60)
+    jobs.end(claim)
+    place.tidy(jobs.get(cutting.id))
+    assert kept.exists()  # it is not the clip's
+    assert place.sweep(jobs, keep_uploads=-1) == 1
+    assert not kept.exists()
+    assert place.result(job.result).exists()
+    assert place.faces(job.result).exists()
+    gone, job = done(2)
+    place.tidy(job)
+    assert not gone.exists()
+
+
+def test_no_video_is_kept_where_none_shall_be(jobs: Any, place: Place, options: WorkerOptions) -> None:
+    assert place.root is not None
+    upload = place.uploads / f"{'0' * 32}.mp4"
+    upload.write_bytes((place.root / "sub" / "tiny.mp4").read_bytes())
+    (job,), _ = jobs.submit("ann", [JobRequest("upload", upload.name, "a.mp4", SETTINGS)])
+    with Workers(jobs, place, ["cpu"], replace(options, keep_uploads=0)):
+        assert wait_over(jobs, job).state == "done"
+        wait_for(lambda: not upload.exists())
 
 
 def test_the_place(tmp_path: Path, root: Path) -> None:

@@ -31,6 +31,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--embedder", default="auto", metavar="NAME", help="see `fastface models list` (default: auto)")
     parser.add_argument("--max-upload", type=int, default=2_000_000_000, metavar="BYTES", help="default: %(default)s")
     parser.add_argument(
+        "--keep-uploads",
+        type=float,
+        default=86_400.0,
+        metavar="S",
+        help="seconds for which a video that was sent outlives its job, so that clips can be cut (default: %(default).0f)",
+    )
+    parser.add_argument(
         "--max-jobs", type=int, default=100, metavar="N", help="of one key that are not over (default: %(default)s)"
     )
     parser.add_argument(
@@ -56,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
     if args.remove_keys is not None:
         print(f"{keys.remove(args.remove_keys)} keys of {args.remove_keys} removed")
         return 0
-    for name, low in (("max_upload", 1), ("max_jobs", 1), ("rate", 1)):
-        if getattr(args, name) < low:
+    for name, low in (("max_upload", 1), ("max_jobs", 1), ("rate", 1), ("keep_uploads", 0)):
+        if not getattr(args, name) >= low:
             raise InputValidationError(f"--{name.replace('_', '-')} is {getattr(args, name)}, must be at least {low}")
     if not 0 <= args.port <= 65535:
         raise InputValidationError(f"--port is {args.port}, must be from 0 to 65535")
@@ -85,7 +92,11 @@ def run(args: argparse.Namespace) -> int:
         max_jobs=args.max_jobs,
         requests_a_minute=args.rate,
         origins=args.allow_origin,
-        worker=WorkerOptions(embedder=args.embedder, max_bytes=max(args.max_upload, WorkerOptions.max_bytes)),
+        worker=WorkerOptions(
+            embedder=args.embedder,
+            max_bytes=max(args.max_upload, WorkerOptions.max_bytes),
+            keep_uploads=args.keep_uploads,
+        ),
     )
     # Who asks is told by the connection: headers of proxies can be forged, and are not looked at.
     config = uvicorn.Config(create_app(settings), host=args.host, port=args.port, log_level="warning",

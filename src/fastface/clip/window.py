@@ -95,6 +95,8 @@ class Path:
 
     def present(self, times: Array) -> NDArray[np.bool_]:
         """[n] whether the person is seen at n times."""
+        if not len(self.spans):
+            return np.zeros(len(times), bool)
         k = np.searchsorted(self.spans[:, 0] - 1e-6, times, side="right") - 1
         inside: NDArray[np.bool_] = (k >= 0) & (times < self.spans[np.maximum(k, 0), 1] - 1e-6)
         return inside

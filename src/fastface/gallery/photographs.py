@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastface.errors import GalleryError
+from fastface.errors import GalleryError, InputValidationError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""What Pillow calls the formats of photographs that others send."""
 
 MIN_SCORE = 0.9
 """Detector score from which a face in a photograph counts."""
@@ -71,6 +74,23 @@ def read_photograph(path: Path) -> NDArray[np.uint8]:
         raise Unclear("unreadable", f"{str(path)!r} cannot be read as an image: {error}") from error
 
 
+def check_photograph(path: Path, most: int) -> None:
+    """Look at a picture's kind and size; nothing is decoded.
+
+    Raises:
+        InputValidationError: it is none, or has more than `most` pixels.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputValidationError("what was sent is no photograph: JPEG, PNG, WebP, BMP or TIFF") from error
+    if not 0 < width * height <= most:
+        raise InputValidationError(f"the photograph is {width} x {height}, must have at most {most:,} pixels")
+
+
 def photographs_in(folder: Path) -> list[Path]:
     """The image files of a folder, by name."""
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
@@ -96,6 +116,65 @@ def embed_photographs(
             yield name, None, Refused(name, error.reason, str(error))
 
 
+@dataclass(frozen=True)
+class PhotographFaces:
+    """The faces of a photograph, the most certain first.
+
+    Attributes:
+        width, height: pixels, upright.
+        box: [M, 4] float32, xyxy in these pixels; may reach beyond the picture.
+        score: [M] float32 in [0, 1], the detector's certainty, 0.9 or more.
+        detail: [M] float32, pixels of detail that each has.
+        vector: [M, dim] float32, unit vectors.
+        chosen: number of the one clear face that the photograph shows; None where it does not show one.
+        reason: why it does not, as in :class:`Unclear`; None where it does.
+        message: the same as a sentence.
+    """
+
+    width: int
+    height: int
+    box: NDArray[np.float32]
+    score: NDArray[np.float32]
+    detail: NDArray[np.float32]
+    vector: NDArray[np.float32]
+    chosen: int | None
+    reason: str | None
+    message: str | None
+
+
+def photograph_faces(image: Any, name: str, executor: Any) -> PhotographFaces:
+    """All clear faces of a photograph, and which of them it shows.
+
+    Raises:
+        Unclear: it cannot be read.
+        GalleryError: it is neither a path nor an image.
+    """
+    from fastface.embed.quality import resolution
+
+    original, width, height = _pixels(image, name)
+    batch, found, clear, offset = _looked_at(original, executor)
+    chosen, why = None, None
+    try:
+        try:
+            best = _the_one(found, clear, name)
+        except Unclear as error:
+            why = error
+        else:
+            chosen = int(np.flatnonzero(clear == best[0])[0])
+        if len(clear):
+            store = executor.crop_store()
+            vector = executor.embed(store, executor.crop(batch, found.row[clear], found.box[clear], store)).result()
+        else:
+            vector = np.zeros((0, executor.spec.dim), np.float32)
+        scale = np.float32(width / original.shape[1])
+        box = (found.box[clear] - np.tile(np.array(offset, np.float32), 2)) * scale
+        detail = resolution(found)[clear].astype(np.float32)
+    finally:
+        executor.release(batch)
+    reason, message = (None, None) if why is None else (why.reason, str(why))
+    return PhotographFaces(width, height, box, found.score[clear], detail, vector, chosen, reason, message)
+
+
 def embed_photograph(image: Any, name: str, executor: Any) -> NDArray[np.float32]:
     """The vector [dim] of the one clear face in a photograph.
 
@@ -103,18 +182,8 @@ def embed_photograph(image: Any, name: str, executor: Any) -> NDArray[np.float32
         Unclear: it cannot be read, or does not show one clear face.
         GalleryError: it is neither a path nor an image.
     """
-    from fastface.types import FrameBatch
-
-    original = _pixels(image, name)
-    for pixels in (original, _padded(original)):
-        batch = FrameBatch(np.zeros(1, np.int64), np.zeros(1), np.ascontiguousarray(pixels[None]))
-        found = executor.detect(batch)
-        clear = np.flatnonzero(found.score >= MIN_SCORE)
-        if len(clear):
-            break
-        executor.release(batch)
-    else:
-        raise Unclear("no face", f"{name!r} shows no face")
+    original, _, _ = _pixels(image, name)
+    batch, found, clear, _ = _looked_at(original, executor)
     try:
         best = _the_one(found, clear, name)
         store = executor.crop_store()
@@ -125,23 +194,44 @@ def embed_photograph(image: Any, name: str, executor: Any) -> NDArray[np.float32
     return vector
 
 
-def _pixels(given: Any, name: str) -> NDArray[np.uint8]:
+def _looked_at(original: NDArray[np.uint8], executor: Any) -> tuple[Any, Any, NDArray[np.int64], tuple[int, int]]:
+    """The picture as a batch, which the caller releases; what was found in it; the rows of clear faces; and where the
+    original begins in it, (x, y) in pixels."""
+    from fastface.types import FrameBatch
+
+    def look(pixels: NDArray[np.uint8]) -> tuple[Any, Any, NDArray[np.int64]]:
+        batch = FrameBatch(np.zeros(1, np.int64), np.zeros(1), np.ascontiguousarray(pixels[None]))
+        found = executor.detect(batch)
+        return batch, found, np.flatnonzero(found.score >= MIN_SCORE)
+
+    batch, found, clear = look(original)
+    if len(clear):
+        return batch, found, clear, (0, 0)
+    executor.release(batch)
+    return *look(_padded(original)), (original.shape[1] // 2, original.shape[0] // 2)
+
+
+def _pixels(given: Any, name: str) -> tuple[NDArray[np.uint8], int, int]:
+    """The picture, made smaller where it is large, and its own width and height."""
     from PIL import Image
 
     image: NDArray[Any] = given if isinstance(given, np.ndarray) else read_photograph(Path(given))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise GalleryError(f"{name} is {image.dtype} {list(image.shape)}, must be uint8 [H, W, 3], RGB")
+    height, width = image.shape[:2]
     if max(image.shape) <= MAX_SIDE:
-        return image
+        return image, width, height
     smaller = Image.fromarray(image)
     smaller.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BICUBIC)
-    return np.array(smaller)
+    return np.array(smaller), width, height
 
 
 def _the_one(found: Any, clear: NDArray[np.int64], name: str) -> NDArray[np.int64]:
     """The row of the face that the photograph shows, as an array of one."""
     from fastface.embed.quality import resolution
 
+    if not len(clear):
+        raise Unclear("no face", f"{name!r} shows no face")
     sides = found.box[clear, 2:] - found.box[clear, :2]
     order = np.argsort(-sides.prod(1))
     if len(order) > 1 and sides[order[0]].prod() < DOMINANT * sides[order[1]].prod():

@@ -26,8 +26,8 @@ from fastface.service.keys import Keys
 from fastface.service.metrics import Metrics
 from fastface.service.monitor import Monitor
 from fastface.service.place import Place
+from fastface.service.routes import galleries, pages, results, state, system
 from fastface.service.routes import jobs as job_paths
-from fastface.service.routes import pages, results, state, system
 from fastface.service.schemas import problems
 from fastface.service.settings import ServiceSettings
 from fastface.service.uploads import Uploads
@@ -84,11 +84,11 @@ def create_app(settings: ServiceSettings, jobs: Jobs | None = None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["authorization", "content-type", "idempotency-key"],
         )
     _add_errors(app)
-    for paths in (state, job_paths, results, system, pages):
+    for paths in (state, job_paths, results, galleries, system, pages):
         app.include_router(paths.router(context))
     return app
 

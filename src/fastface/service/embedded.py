@@ -52,7 +52,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     lease REAL,
     progress TEXT NOT NULL,
     error TEXT,
-    result TEXT
+    result TEXT,
+    source TEXT
 );
 CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state, seq);
 CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner, state, seq);
@@ -90,8 +91,16 @@ class EmbeddedJobs:
         self._local = threading.local()
         try:
             self._database().executescript(_SCHEMA)
+            self._migrate()
         except sqlite3.Error as error:
             raise JobError(f"the jobs in {os.fspath(path)!r} cannot be opened: {error}") from error
+
+    def _migrate(self) -> None:
+        """Files of the first version know no clips."""
+        with self._writing() as database:
+            if "source" not in {row["name"] for row in database.execute("PRAGMA table_info(jobs)")}:
+                database.execute("ALTER TABLE jobs ADD COLUMN source TEXT")
+            database.execute("CREATE INDEX IF NOT EXISTS jobs_source ON jobs (source, seq) WHERE source IS NOT NULL")
 
     def _database(self) -> sqlite3.Connection:
         """This thread's connection."""
@@ -154,8 +163,16 @@ class EmbeddedJobs:
             ids = [secrets.token_hex(16) for _ in requests]
             for id, request in zip(ids, requests, strict=True):
                 database.execute(
-                    "INSERT INTO jobs (id, owner, request, state, created, progress) VALUES (?, ?, ?, 'queued', ?, ?)",
-                    (id, owner, json.dumps(asdict(request)), now, json.dumps(asdict(Progress("queued")))),
+                    "INSERT INTO jobs (id, owner, request, state, created, progress, source)"
+                    " VALUES (?, ?, ?, 'queued', ?, ?, ?)",
+                    (
+                        id,
+                        owner,
+                        json.dumps(asdict(request)),
+                        now,
+                        json.dumps(asdict(Progress("queued"))),
+                        request.source,
+                    ),
                 )
                 _event(database, id, "queued", {"name": request.name})
             if key is not None:
@@ -197,15 +214,26 @@ class EmbeddedJobs:
         rows = self._database().execute("SELECT state, count(*) AS n FROM jobs GROUP BY state")
         return {**dict.fromkeys(STATES, 0), **{row["state"]: row["n"] for row in rows}}
 
-    def files(self) -> set[str]:
+    def files(self, keep_uploads: float = 0.0) -> set[str]:
         database, out = self._database(), set()
         for row in database.execute("SELECT id, request FROM jobs WHERE state IN ('queued', 'running')"):
             request = JobRequest(**json.loads(row["request"]))
             out |= {f"{row['id']}.checkpoint", *([request.path] if request.place == "upload" else [])}
+        since = time.time() - keep_uploads
+        for row in database.execute("SELECT request FROM jobs WHERE state = 'done' AND finished > ?", (since,)):
+            request = JobRequest(**json.loads(row["request"]))
+            if request.place == "upload" and request.kind == "process":
+                out.add(request.path)
         return out | {row["result"] for row in database.execute("SELECT result FROM jobs WHERE result IS NOT NULL")}
 
     def list(
-        self, owner: str | None = None, *, state: str | None = None, after: str | None = None, limit: int = 50
+        self,
+        owner: str | None = None,
+        *,
+        state: str | None = None,
+        source: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
     ) -> Page:
         if state is not None and state not in STATES:
             raise InputValidationError(f"state is {shown(state)}, must be one of {', '.join(STATES)}")
@@ -214,12 +242,13 @@ class EmbeddedJobs:
         if after is not None and not re.fullmatch("[0-9]{1,18}", after):
             raise InputValidationError(f"after is {shown(after)}, must be what the page before gave as next")
         before = int(after) if after is not None else 1 << 62
+        wanted = {"owner": owner, "state": state, "source": source}
+        where = " AND ".join(["seq < :before", *(f"{name} = :{name}" for name, v in wanted.items() if v is not None)])
         rows = (
             self._database()
             .execute(
-                "SELECT * FROM jobs WHERE seq < :before AND (:owner IS NULL OR owner = :owner)"
-                " AND (:state IS NULL OR state = :state) ORDER BY seq DESC LIMIT :limit",
-                {"before": before, "owner": owner, "state": state, "limit": limit + 1},
+                f"SELECT * FROM jobs WHERE {where} ORDER BY seq DESC LIMIT :limit",
+                {"before": before, "limit": limit + 1, **wanted},
             )
             .fetchall()
         )

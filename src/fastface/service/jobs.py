@@ -14,12 +14,21 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 STATES: tuple[State, ...] = ("queued", "running", "done", "failed", "cancelled")
 OVER: tuple[State, ...] = ("done", "failed", "cancelled")
 
+Kind = Literal["process", "clip", "photo"]
+KINDS: tuple[Kind, ...] = ("process", "clip", "photo")
+
 SETTINGS = ("min_face_size", "thresholds", "factor", "embed", "faces_per_track", "every", "min_track_score",
             "linkage_threshold", "strict")  # fmt: skip
-"""Settings of :class:`fastface.Pipeline` that a job may have; the others are the operator's."""
+"""Settings of :class:`fastface.Pipeline` that a job of kind "process" may have, besides "gallery"; the others are the
+operator's."""
+
+CLIP_SETTINGS = ("person", "split", "join", "max_gap", "pad", "condense", "fast", "follow", "start", "end")
+"""Settings that a job of kind "clip" may have; see :meth:`fastface.Timeline.clips`. start and end are seconds, and
+only what the people have between them is shown."""
 
 MAX_KEY = 200
 MAX_PAGE = 200
+MAX_CLIP_SECONDS = 10_000_000
 
 
 class JobError(FastFaceError):
@@ -43,12 +52,15 @@ class JobRequest:
     """What is to be done.
 
     Attributes:
-        place: "root": a file under the folder that the operator allows; "upload": one that was sent, which goes when
-            its job is over.
-        path: of the video, relative to that folder.
+        place: "root": a file under the folder that the operator allows; "upload": one that was sent.
+        path: of the video or photograph, relative to that folder.
         name: what people call it; it stands in the result in place of the path.
-        settings: some of :data:`SETTINGS`; see :func:`checked_settings`.
+        settings: as JSON has them: of "process" some of :data:`SETTINGS` and "gallery", see :func:`checked_settings`;
+            of "clip" some of :data:`CLIP_SETTINGS`, see :func:`checked_clip`; of "photo" none.
         digest: sha256 of what was sent, in hexadecimal; tells whether a request is the same as one before.
+        kind: "process": a video, of which a timeline is made; "clip": moments of a video; "photo": a photograph, whose
+            faces are looked for.
+        source: id of the job whose video a clip is cut from; None of other kinds.
     """
 
     place: Literal["root", "upload"]
@@ -56,6 +68,8 @@ class JobRequest:
     name: str
     settings: Mapping[str, Any]
     digest: str | None = None
+    kind: Kind = "process"
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +95,7 @@ class Job:
     attempt: how often it was begun.
     progress: how far it is.
     error: {"code", "message"} where it failed.
-    result: name of the file with the timeline, once it is done.
+    result: name of the file with the timeline, clip or faces, once it is done.
     """
 
     id: str
@@ -172,9 +186,15 @@ class Jobs(Protocol):
         """
 
     def list(
-        self, owner: str | None = None, *, state: str | None = None, after: str | None = None, limit: int = 50
+        self,
+        owner: str | None = None,
+        *,
+        state: str | None = None,
+        source: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
     ) -> Page:
-        """Jobs, newest first; `after` is the `next` of the page before.
+        """Jobs, newest first; `after` is the `next` of the page before; with `source`, the clips of that job.
 
         Raises:
             InputValidationError: there is no such state or place, or limit is out of its range.
@@ -201,8 +221,9 @@ class Jobs(Protocol):
     def counts(self) -> Mapping[str, int]:
         """Jobs in each state."""
 
-    def files(self) -> Collection[str]:
-        """Names of files that are needed: uploads and checkpoints of jobs that are not over, and results."""
+    def files(self, keep_uploads: float = 0.0) -> Collection[str]:
+        """Names of files that are needed: uploads and checkpoints of jobs that are not over, results, and the videos
+        that were sent for jobs that are done for less than `keep_uploads` seconds (infinity: of all of them)."""
 
     def claim(self, worker: str, seconds: float) -> Claim | None:
         """Take a job: of the owner with the fewest running, the oldest; also one whose holder was not heard of for its
@@ -239,15 +260,60 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputValidationError: there is no such setting, or a value is out of its range.
     """
+    from fastface.service.names import checked_gallery
     from fastface.settings import DetectorSettings, Settings
 
     for name in settings:
-        if name not in SETTINGS:
-            raise InputValidationError(f"there is no setting {shown(name)}; a job may have {', '.join(SETTINGS)}")
+        if name not in SETTINGS and name != "gallery":
+            known = ", ".join((*SETTINGS, "gallery"))
+            raise InputValidationError(f"there is no setting {shown(name)}; a job may have {known}")
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
+    gallery = {"gallery": checked_gallery(values.pop("gallery"))} if "gallery" in values else {}
     detector = {k: values.pop(k) for k in ("min_face_size", "thresholds", "factor") if k in values}
     Settings(detector=DetectorSettings(**detector), **values)
-    return json.loads(json.dumps(dict(settings)))  # type: ignore[no-any-return]
+    return json.loads(json.dumps({**settings, **gallery}))  # type: ignore[no-any-return]
+
+
+def checked_clip(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a clip may have, except whether there are such people.
+
+    Raises:
+        InputValidationError: there is no such setting, or a value is out of its range.
+    """
+    from fastface.clip import Wishes
+    from fastface.settings import is_number
+
+    for name in settings:
+        if name not in CLIP_SETTINGS:
+            raise InputValidationError(f"there is no setting {shown(name)}; a clip may have {', '.join(CLIP_SETTINGS)}")
+    given = {name: value for name, value in settings.items() if value is not None}
+    for name in ("join", "fast"):
+        if not isinstance(given.get(name, False), bool):
+            raise InputValidationError(f"{name} is {shown(given[name])}, must be true or false")
+    for name in ("max_gap", "pad", "condense", "start", "end"):
+        if name in given and not (is_number(given[name]) and 0 <= given[name] <= MAX_CLIP_SECONDS):
+            raise InputValidationError(f"{name} is {shown(given[name])}, must be seconds from 0 to {MAX_CLIP_SECONDS}")
+    for name, kind in (("follow", "pixels"), ("split", "people")):
+        value = given.get(name, [0, 0])
+        if not (isinstance(value, list) and len(value) == 2 and all(_is_person(v) for v in value)):
+            raise InputValidationError(f"{name} is {shown(value)}, must be a list of two {kind}")
+    if "follow" in given and not all(isinstance(v, int) for v in given["follow"]):
+        raise InputValidationError(f"follow is {shown(given['follow'])}, must be width and height in pixels")
+    if "person" in given and not _is_person(given["person"]):
+        raise InputValidationError(f"person is {shown(given['person'])}, must be an id or a name")
+    start, end = given.get("start", 0), given.get("end", MAX_CLIP_SECONDS)
+    if not start < end:
+        raise InputValidationError(f"start is {start!r} and end is {end!r}, start must be less")
+    if "condense" in given and ("start" in given or "end" in given):
+        raise InputValidationError("condense is of the whole video: give no start and end")
+    wishes: dict[str, Any] = {n: given[n] for n in ("join", "max_gap", "pad", "condense", "fast") if n in given}
+    wishes |= {n: tuple(given[n]) for n in ("follow", "split") if n in given}
+    Wishes(**wishes)
+    return json.loads(json.dumps(given))  # type: ignore[no-any-return]
+
+
+def _is_person(value: object) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
 
 
 def fingerprint(requests: Sequence[JobRequest]) -> str:
@@ -257,5 +323,8 @@ def fingerprint(requests: Sequence[JobRequest]) -> str:
         fact = asdict(request)
         if request.digest is not None:
             fact.pop("path")
+        if request.kind == "process":  # as it was while there was no other kind, so that keys of then still count
+            fact.pop("kind")
+            fact.pop("source")
         facts.append(fact)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

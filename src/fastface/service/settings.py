@@ -19,6 +19,8 @@ class ServiceSettings:
         devices: a worker each: "cpu", "cuda:0", ...; none: others work, or nobody.
         require_keys: whether a key is needed. Without, it must listen on loopback only.
         max_upload_bytes: size of a video that is sent.
+        max_photo_bytes: size of a photograph that is sent.
+        photo_seconds: for which a call with a photograph waits for its faces.
         max_jobs: of one owner, that are not over.
         requests_a_minute: of one key, or one address.
         origins: of web pages that may ask (CORS); none by default.
@@ -31,6 +33,8 @@ class ServiceSettings:
     devices: Sequence[str] = ()
     require_keys: bool = True
     max_upload_bytes: int = 2_000_000_000
+    max_photo_bytes: int = 20_000_000
+    photo_seconds: float = 30.0
     max_jobs: int = 100
     requests_a_minute: int = 600
     origins: Sequence[str] = ()

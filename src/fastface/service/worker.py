@@ -1,6 +1,7 @@
 """A process that takes jobs and does them on one device: `python -m fastface.service.worker`, see workers.py.
 
-It ends when its standard input does, so that none outlives the service, and gives its job back before that.
+It ends when its standard input does, so that none outlives the service, and gives its job back before that. What it
+does for each kind of job is in tasks/.
 """
 
 from __future__ import annotations
@@ -14,26 +15,20 @@ import sqlite3
 import sys
 import threading
 import time
-from collections import OrderedDict
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastface.aio import Meter
-from fastface.checkpoint import SCHEMA as CHECKPOINT_SCHEMA
-from fastface.errors import FastFaceError, GPUError, InputValidationError
+from fastface.errors import FastFaceError, GPUError
 from fastface.service.embedded import EmbeddedJobs
 from fastface.service.jobs import Claim, Jobs, Progress
 from fastface.service.place import Place
+from fastface.service.tasks import Pipelines, Work, do_task
 from fastface.watch import Cancelled, Watch, watching
-
-if TYPE_CHECKING:
-    from fastface.pipeline import Pipeline
-    from fastface.timeline import Timeline
 
 _log = logging.getLogger("fastface.service")
 
 _IDLE = 0.2  # seconds between two looks for a job
-_PIPELINES = 2  # with other settings each, that are kept; on a GPU one
 _GRACE = 8.0  # seconds that the running job gets to end
 
 CODES = {
@@ -61,6 +56,8 @@ class WorkerOptions:
         checkpoint: seconds between two checkpoints.
         max_attempts: how often a job is begun until it is given up.
         threads: of torch, on the CPU; None: its own choice.
+        keep_uploads: seconds for which a video that was sent is kept after its job is done, so that clips can be cut
+            out of it; 0: it goes with the job's end.
     """
 
     root: str | None = None
@@ -74,6 +71,7 @@ class WorkerOptions:
     checkpoint: float = 30.0
     max_attempts: int = 3
     threads: int | None = None
+    keep_uploads: float = 86_400.0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -95,8 +93,8 @@ class Worker:
     """
 
     def __init__(self, jobs: Jobs, place: Place, device: str, name: str, options: WorkerOptions) -> None:
-        self._jobs, self._place, self._device, self._name, self._options = jobs, place, device, name, options
-        self._pipelines: OrderedDict[str, Pipeline] = OrderedDict()
+        self._jobs, self._place, self._name, self._options = jobs, place, name, options
+        self._pipelines = Pipelines(device, options.embedder)
         self.stopped = threading.Event()
 
     def run(self) -> None:
@@ -111,28 +109,21 @@ class Worker:
                 self.stopped.wait(_IDLE)
             else:
                 self.do(claim)
-        self._close()
-
-    def _close(self) -> None:
-        while self._pipelines:
-            with contextlib.suppress(Exception):
-                self._pipelines.popitem()[1].close()
+        self._pipelines.close()
 
     def do(self, claim: Claim) -> None:
         """Do one job; what becomes of it is told to its keeper."""
         job = claim.job
         with _Heart(self._jobs, claim, self._options, self.stopped) as heart:
             name = self._place.result_name(claim)
-            path = self._place.result(name)
             over = False
             try:
                 with watching(Watch(heart.ends, heart.stage)):
-                    timeline = self._process(claim, heart)
-                    timeline = replace(timeline, video={**timeline.video, "path": job.request.name})
-                    timeline.to_json(path, embeddings="inside")
+                    work = Work(claim, self._jobs, self._place, self._options, self._pipelines, heart.progress)
+                    do_task(work)
                 over = heart.last(lambda: self._jobs.finish(claim, name))
                 if not over:
-                    path.unlink(missing_ok=True)
+                    self._place.remove_result(name)
             except Cancelled:
                 if heart.cancelled:
                     over = heart.last(lambda: self._jobs.end(claim))
@@ -142,7 +133,13 @@ class Worker:
                 over = self._failed(claim, heart, error)
         if over:
             with contextlib.suppress(FastFaceError, OSError):
-                self._place.tidy(self._jobs.get(job.id))
+                self._tidy(job.id)
+
+    def _tidy(self, id: str) -> None:
+        with self._place.locked("job", id):  # somebody may name its people already
+            job = self._jobs.get(id)
+            kept = job.state == "done" and job.request.kind == "process" and self._options.keep_uploads > 0
+            self._place.tidy(job, keep_upload=kept)
 
     def _failed(self, claim: Claim, heart: _Heart, error: Exception) -> bool:
         """Tell of an error; whether the job is over by it."""
@@ -154,43 +151,9 @@ class Worker:
             message = f"{type(error).__name__}; the service's log says more"
             _log.exception("job %s failed", claim.job.id)
         if isinstance(error, GPUError):
-            self._close()  # what a GPU's failure leaves behind is not used again
+            self._pipelines.close()  # what a GPU's failure leaves behind is not used again
         told = heart.last(lambda: self._jobs.fail(claim, code, message, again=again))
         return told and self._jobs.get(claim.job.id).state == "failed"
-
-    def _process(self, claim: Claim, heart: _Heart) -> Timeline:
-        from fastface.validation import Limits
-
-        job, options = claim.job, self._options
-        video, base = self._place.video(job.request)
-        limits = Limits(options.max_bytes, options.max_seconds, options.max_pixels, base)
-        pipeline = self._pipeline(dict(job.request.settings), limits)
-        checkpoint = self._place.checkpoint(job)
-        arguments: dict[str, Any] = {
-            "progress": heart.progress, "checkpoint": checkpoint, "checkpoint_seconds": options.checkpoint,
-        }  # fmt: skip
-        try:
-            return pipeline.process(video, **arguments)
-        except InputValidationError as error:
-            if not checkpoint.exists() or "checkpoint" not in str(error):
-                raise
-            _log.warning("job %s begins anew: %s (%s)", job.id, error, CHECKPOINT_SCHEMA)
-            checkpoint.unlink(missing_ok=True)
-            return pipeline.process(video, **arguments)
-
-    def _pipeline(self, settings: dict[str, Any], limits: Any) -> Pipeline:
-        from fastface.pipeline import Pipeline
-
-        key = json.dumps([settings, str(limits.root)], sort_keys=True)
-        if key in self._pipelines:
-            self._pipelines.move_to_end(key)
-            return self._pipelines[key]
-        while len(self._pipelines) >= (_PIPELINES if self._device == "cpu" else 1):
-            self._pipelines.popitem(last=False)[1].close()
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-        made = Pipeline(device=self._device, embedder=self._options.embedder, limits=limits, **values)
-        self._pipelines[key] = made
-        return made
 
 
 class _Heart:

@@ -127,7 +127,7 @@ class Workers:
 
     def _sweep(self) -> None:
         try:
-            self._place.sweep(self._jobs)
+            self._place.sweep(self._jobs, keep_uploads=self._options.keep_uploads)
         except Exception as error:
             _log.warning("what no job needs was not removed: %s", error)
 

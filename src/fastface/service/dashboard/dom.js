@@ -62,7 +62,8 @@ export function sync(list, items, key, make, update) {
 
 /** A small button: an icon, and words beside it or, where there are none, a name for screen readers. */
 export function small(drawing, words, name, onclick) {
-  return h("button", { class: "quiet small", type: "button", "aria-label": name, onclick }, drawing && icon(drawing), words);
+  const attributes = { class: "quiet small", type: "button", "aria-label": name, onclick };
+  return h("button", attributes, drawing && icon(drawing), words);
 }
 
 const ICONS = {

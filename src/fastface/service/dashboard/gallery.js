@@ -70,7 +70,8 @@ export function openGallery(main, signal, gallery) {
 
   function row(person) {
     const who = person.name ?? person.person;
-    const name = h("input", { type: "text", maxlength: 200, autocomplete: "off", dir: "auto", "aria-label": `Name of ${who}` });
+    const name = h("input", { type: "text", maxlength: 200, autocomplete: "off", dir: "auto" });
+    name.setAttribute("aria-label", `Name of ${who}`);
     const facts = h("span", { class: "soft" });
     const element = h("li", { "data-person": person.person }, name, facts,
       small("bin", "Remove", `Remove ${who}`, () => remove(element.person)));

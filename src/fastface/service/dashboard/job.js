@@ -53,7 +53,7 @@ export function openJob(main, signal, id) {
     shown = wanted;
     if (wanted === "process") result();
     else if (wanted === "clip") body.replaceChildren(clips(signal, [job]).element);
-    else if (wanted === "photo") body.replaceChildren(h("p", { class: "card" }, "A photograph that was sent to a gallery."));
+    else if (wanted) body.replaceChildren(h("p", { class: "card" }, "A photograph that was sent to a gallery."));
   }
 
   async function result() {
@@ -101,7 +101,8 @@ export function openJob(main, signal, id) {
       if (signal.aborted) return;
       if (error.status === 404) {
         const back = h("a", { href: "#/" }, "All jobs");
-        main.replaceChildren(h("h1", {}, "There is no such job"), h("p", {}, "It was removed, or is somebody else's. ", back));
+        const why = h("p", {}, "It was removed, or is somebody else's. ", back);
+        main.replaceChildren(h("h1", {}, "There is no such job"), why);
         return;
       }
       if (!(error instanceof TypeError)) throw error;

@@ -37,7 +37,8 @@ export function people(signal, job, all, { named, cut }) {
   const element = h("section", { class: "card", "aria-labelledby": "people" },
     h("div", { class: "bar" }, h("h2", { id: "people" }, "People"),
       h("div", { class: "field" }, h("label", { htmlFor: "remember" }, "A name is for"), gallery)),
-    h("p", { class: "soft" }, all.length ? "Type a name on a picture; Enter keeps it, Escape does not." : "Nobody was found."),
+    h("p", { class: "soft" },
+      all.length ? "Type a name on a picture; Enter keeps it, Escape does not." : "There is nobody to name."),
     list, rest);
 
   function card(person) {

@@ -35,8 +35,9 @@ export function timeline(found) {
       h("div", { class: "field", role: "group", "aria-label": "Zoom" }, buttons, all)),
     found.people.length ? h("div", { class: "board" }, heads, scroll) : h("p", {}, "Nobody was found in this video."),
     rest, tip,
-    h("p", { id: "timeline-keys", class: "soft" }, "Point at the timeline, or use the arrow keys; Page Up and Page Down ",
-      "go to where somebody comes or goes, + and − zoom."));
+    h("p", { id: "timeline-keys", class: "soft" },
+      "Point at the timeline, or use the arrow keys; Page Up and Page Down go to where somebody comes or goes, ",
+      "+ and − zoom."));
 
   function lane(person) {
     const name = h("bdi");

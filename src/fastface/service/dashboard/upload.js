@@ -33,7 +33,7 @@ function create() {
   const every = h("input", { id: "every", type: "number", min: 1, max: 1000, value: 1, inputmode: "numeric" });
   const size = h("input", { id: "size", type: "number", min: 12, max: 4096, value: 20, inputmode: "numeric" });
   const gallery = h("select", { id: "gallery" }, h("option", { value: "" }, "nobody: people have numbers"));
-  const path = h("input", { id: "path", type: "text", autocomplete: "off", spellcheck: "false", placeholder: "film.mp4" });
+  const path = h("input", { id: "path", type: "text", autocomplete: "off", spellcheck: "false" });
   const list = h("ul", { class: "uploads" });
   const zone = h("div", { class: "drop" },
     icon("up"),
@@ -131,7 +131,8 @@ function create() {
     const told = h("span", { class: "soft" });
     const stop = small("close", h("span"), "", () => drop(item));
     const element = h("li", {},
-      h("div", { class: "what" }, h("bdi", { class: "name" }, item.file.name), h("p", { class: "line" }, told), bar), stop);
+      h("div", { class: "what" }, h("bdi", { class: "name" }, item.file.name), h("p", { class: "line" }, told), bar),
+      stop);
     element.parts = { bar, told, stop };
     return element;
   }

@@ -16,8 +16,8 @@ from fastapi.responses import StreamingResponse
 from fastface.errors import FastFaceError
 from fastface.service.context import Context
 from fastface.service.gate import Refused
-from fastface.service.jobs import MAX_PAGE, OVER, Job, Jobs
-from fastface.service.schemas import ERRORS, EXAMPLE_JOB, JobOut, JobsIn, JobsOut, PageOut, iso, ok, told
+from fastface.service.jobs import MAX_PAGE, OVER, Jobs
+from fastface.service.schemas import ERRORS, EXAMPLE_JOB, IDEMPOTENCY, JobOut, JobsIn, JobsOut, PageOut, iso, ok, told
 
 _MAX_STREAMS = 32  # of events, of one owner at a time
 _LOOK = 0.25  # seconds between two looks for events
@@ -39,11 +39,7 @@ _SENDING = {
             "video/*": {"schema": {"type": "string", "format": "binary"}},
         },
     },
-    "parameters": [
-        {"name": "Idempotency-Key", "in": "header", "required": False,
-         "schema": {"type": "string", "minLength": 1, "maxLength": 200},
-         "description": "the same key with the same request gives the same jobs again"},
-    ],
+    "parameters": [IDEMPOTENCY],
 }  # fmt: skip
 
 
@@ -87,7 +83,7 @@ def router(context: Context) -> APIRouter:
                   responses={**ERRORS, 200: ok(EXAMPLE_JOB, "the job as it was, or as it is now")})  # fmt: skip
     def delete_job(request: Request, id: str) -> JobOut:
         """Cancel a job that is not over; remove one that is, with its result."""
-        return told(_delete(context, id, request.state.owner))
+        return told(context.remove(id, request.state.owner))
 
     @paths.get("/{id}/events", response_class=StreamingResponse,
                responses={**ERRORS, 200: {"description": "server-sent events, until the job is over",
@@ -102,20 +98,6 @@ def router(context: Context) -> APIRouter:
         return StreamingResponse(stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
     return paths
-
-
-def _delete(context: Context, id: str, owner: str) -> Job:
-    before = context.jobs.get(id, owner)
-    if before.state not in OVER:
-        job = context.jobs.cancel(id, owner)
-        if job.state in OVER:  # it waited: no worker will tidy up
-            context.place.tidy(job)
-        return job
-    result = context.jobs.remove(id, owner)
-    context.place.tidy(before)
-    if result is not None:
-        context.place.result(result).unlink(missing_ok=True)
-    return before
 
 
 class _Streams:
