@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from asking import SETTINGS, until_over
+from browsing import PATIENCE, Tabs, over, serving
 from fastapi.testclient import TestClient
 
 from fastface.service.app import ServiceSettings, create_app
@@ -94,5 +96,46 @@ def done(served: Served, film: Film) -> dict[str, Any]:
                              content=film.path.read_bytes(), headers={"content-type": "video/mp4"})  # fmt: skip
     assert answer.status_code == 201, answer.text
     job = until_over(served.ann, answer.json()["jobs"][0]["id"])
+    assert job["state"] == "done", job
+    return job
+
+
+# The dashboard's tests share one service, which needs no keys.
+
+
+@pytest.fixture(scope="session")
+def live(root: Path, tmp_path_factory: pytest.TempPathFactory) -> ServiceSettings:
+    """With a worker on the CPU, and no limit that many pages would meet."""
+    options = WorkerOptions(embedder=MODEL, progress=0.2, threads=1)
+    folder = tmp_path_factory.mktemp("dashboard") / "service"
+    return ServiceSettings(folder, root, ["cpu"], False, requests_a_minute=1_000_000, worker=options)
+
+
+@pytest.fixture(scope="session")
+def url(live: ServiceSettings, browser: Any) -> Iterator[str]:
+    """Where it answers."""
+    with serving(live) as address:
+        yield address
+
+
+@pytest.fixture
+def tabs(browser: Any) -> Iterator[Tabs]:
+    """Opens pages, which must not complain."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=PATIENCE)
+    opened = Tabs(browser)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def film_job(url: str, root: Path) -> dict[str, Any]:
+    """The film, sent and done."""
+    query = {"name": "film.mp4", "settings": json.dumps(SETTINGS)}
+    answer = httpx.post(f"{url}/v1/jobs", params=query, content=(root / "film.mp4").read_bytes(),
+                        headers={"content-type": "video/mp4"})  # fmt: skip
+    assert answer.status_code == 201, answer.text
+    job = over(url, answer.json()["jobs"][0]["id"])
     assert job["state"] == "done", job
     return job

@@ -172,6 +172,16 @@ class TestGpus:
         nvml.lost.clear()
         assert [g.index for g in gpus.read()] == [0, 1]
 
+    def test_the_stand_in_has_what_the_package_has(self) -> None:
+        real = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
+        names = [name for name in vars(FakeNVML) if name.startswith(("nvml", "NVML"))]
+        assert len(names) == 9
+        for name in names:
+            assert callable(getattr(real, name)), name
+        assert issubclass(real.NVMLError, Exception)
+        assert issubclass(type(real.NVMLError(real.NVML_ERROR_NOT_SUPPORTED)), real.NVMLError)
+        assert type(real.NVMLError(real.NVML_ERROR_NOT_SUPPORTED)).__name__ == "NVMLError_NotSupported"
+
     @pytest.mark.usefixtures("no_nvml")
     def test_without_the_package(self) -> None:
         gpus = Gpus()

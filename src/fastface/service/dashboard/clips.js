@@ -26,7 +26,7 @@ export function clips(signal, jobs, of = null) {
       draw();
       if (removed && !of) location.hash = "#/";
     });
-    parts.save = small("down", "Save", `Save ${job.name}`, () => save(job));
+    parts.save = small("down", "Save", `Save ${job.name}`, () => save(element.job));
     const element = h("li", { class: "clip", "data-clip": job.id }, parts.screen,
       h("div", {}, h("bdi", { class: "name" }, job.name), h("p", { class: "line soft" }, parts.doing), parts.bar),
       h("div", { class: "bar" }, parts.pill, parts.save, of && parts.end.button));
@@ -36,6 +36,7 @@ export function clips(signal, jobs, of = null) {
 
   function show(element, job) {
     const { parts } = element;
+    element.job = job; // the clip is there only when it is done
     element.dataset.state = job.state;
     showPill(parts.pill, job);
     showProgress(parts.bar, job);

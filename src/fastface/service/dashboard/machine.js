@@ -108,14 +108,17 @@ export function machine(signal) {
     told();
   }
 
-  grid.addEventListener("pointermove", (e) => {
+  const follow = (e) => {
     const box = e.target.closest(".chart")?.querySelector(".plot").getBoundingClientRect();
     if (!box || !samples.length) return;
     const share = Math.min(1, Math.max(0, (e.clientX - box.left) / box.width));
     const [from] = bounds();
     point(from + share * seconds);
-  });
-  grid.addEventListener("pointerleave", () => point(null));
+  };
+  grid.addEventListener("pointermove", follow);
+  grid.addEventListener("pointerdown", follow); // of a finger, which does not move
+  grid.addEventListener("pointerleave", (e) => e.pointerType === "mouse" && point(null));
+  document.addEventListener("pointerdown", (e) => !grid.contains(e.target) && point(null), { signal });
   slider.addEventListener("blur", () => {
     slider.value = 1000;
     point(null);

@@ -47,7 +47,7 @@ export function people(signal, job, all, { named, cut }) {
       autocomplete: "off", spellcheck: "false", "aria-label": `Name of ${called(person)}`, dir: "auto",
     });
     const told = h("p", { class: "told" });
-    const picture = face(person, true);
+    const portrait = face(person, true);
     const similar = h("span", { class: "soft" });
     let saving = false;
 
@@ -91,10 +91,17 @@ export function people(signal, job, all, { named, cut }) {
       }
     });
     field.addEventListener("blur", keep);
+    // Who clicks on a picture means the whole name; a second click is a place in it.
+    let fresh = false;
+    field.addEventListener("focus", () => (fresh = true));
+    field.addEventListener("click", () => {
+      if (fresh) field.select();
+      fresh = false;
+    });
     const clip = small("clip", "Clips", `Clips of ${called(person)}`, () => cut(person));
     const seen = person.spans.length ? `${moment(person.first)} – ${moment(person.last)}` : "never on screen";
     const element = h("li", { class: `person p${person.id % 12}`, "data-person": person.id },
-      h("div", { class: "portrait", onclick: () => field.focus() }, picture, field),
+      h("div", { class: "portrait", onclick: () => field.focus() }, portrait, field),
       h("p", { class: "line" },
         h("b", {}, lasting(person.seconds)), h("span", { class: "soft" }, many(person.spans.length, "time"))),
       h("p", { class: "line soft" }, seen),

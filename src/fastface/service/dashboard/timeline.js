@@ -118,10 +118,12 @@ export function timeline(found) {
     else if (x > scroll.scrollLeft + scroll.clientWidth - 20) scroll.scrollLeft = x - scroll.clientWidth + 40;
   }
 
-  scroll.addEventListener("pointermove", (e) => {
-    const box = canvas.getBoundingClientRect();
-    point(((e.clientX - box.left) / box.width) * duration, e);
-  });
+  for (const kind of ["pointermove", "pointerdown"]) {
+    scroll.addEventListener(kind, (e) => {
+      const box = canvas.getBoundingClientRect();
+      point(((e.clientX - box.left) / box.width) * duration, e);
+    });
+  }
   scroll.addEventListener("pointerleave", (e) => e.pointerType === "mouse" && hide());
   scroll.addEventListener("blur", hide);
   scroll.addEventListener("keydown", (e) => {

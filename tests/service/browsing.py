@@ -13,7 +13,7 @@ from asking import wait_for
 
 from fastface.service.app import ServiceSettings, create_app
 
-PATIENCE = 30_000
+PATIENCE = 120_000
 """Milliseconds that a state is waited for, on a machine that has other things to do."""
 
 
@@ -72,3 +72,10 @@ def over(url: str, id: str) -> dict[str, Any]:
         return job if job["state"] in ("done", "failed", "cancelled") else None
 
     return wait_for(ended, PATIENCE / 1000)  # type: ignore[no-any-return]
+
+
+def expect(what: Any) -> Any:
+    """Playwright's own, which the machines without it do not have."""
+    from playwright.sync_api import expect as of
+
+    return of(what)
