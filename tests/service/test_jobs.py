@@ -350,7 +350,8 @@ def test_settings_of_a_job() -> None:
     assert checked_settings({"gallery": "e\u0301"}) == {"gallery": "\u00e9"}
     assert checked_settings({"every": 2, "thresholds": [0.5, 0.6, 0.7]}) == {"every": 2, "thresholds": [0.5, 0.6, 0.7]}
     for wrong, message in (({"every": 0}, "every is 0"), ({"device": "cuda"}, "no setting 'device'"),
-                           ({"limits": None}, "no setting 'limits'"), ({"thresholds": "x"}, "thresholds"), ({"factor": 10**400}, "factor"),
+                           ({"limits": None}, "no setting 'limits'"), ({"thresholds": "x"}, "thresholds"),
+                           ({"factor": 10**400}, "factor"),
                            ({"gallery": "../x"}, "gallery's name"), ({"gallery": None}, "gallery's name"),
                            ({"min_face_size": {}}, "min_face_size"), ({"strict": 1}, "strict")):  # fmt: skip
         with pytest.raises(InputValidationError, match=message):

@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=float,
         default=86_400.0,
         metavar="S",
-        help="seconds for which a video that was sent outlives its job, so that clips can be cut (default: %(default).0f)",
+        help="seconds that a video that was sent outlives its job, so that clips can be cut (default: %(default).0f)",
     )
     parser.add_argument(
         "--max-jobs", type=int, default=100, metavar="N", help="of one key that are not over (default: %(default)s)"

@@ -16,9 +16,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
 
 from fastface.errors import FastFaceError
 from fastface.service.context import Context
+from fastface.service.description import describe
 from fastface.service.embedded import EmbeddedJobs
 from fastface.service.gate import Gate, Refused, body, refused
 from fastface.service.jobs import Jobs
@@ -77,6 +79,7 @@ def create_app(settings: ServiceSettings, jobs: Jobs | None = None) -> FastAPI:
         keys=Keys(place.folder / "keys.json"),
         required=settings.require_keys,
         a_minute=settings.requests_a_minute,
+        failures=min(settings.failures_a_minute, settings.requests_a_minute),
         count=context.metrics.count,
         origins=settings.origins,
     )
@@ -90,6 +93,7 @@ def create_app(settings: ServiceSettings, jobs: Jobs | None = None) -> FastAPI:
     _add_errors(app)
     for paths in (state, job_paths, results, galleries, system, pages):
         app.include_router(paths.router(context))
+    describe(app, settings.require_keys)
     return app
 
 
@@ -112,9 +116,22 @@ def _add_errors(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
-        return answer(request, Refused(error.status_code, code, str(error.detail)), dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # the framework names the methods of one route, but a path has several
+            headers["allow"] = ", ".join(_methods(request))
+        return answer(request, Refused(error.status_code, code, str(error.detail)), headers)
 
     app.add_exception_handler(Refused, ours)
     app.add_exception_handler(FastFaceError, ours)
     app.add_exception_handler(RequestValidationError, wrong)
     app.add_exception_handler(HTTPException, http)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods that the path of a request takes."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]

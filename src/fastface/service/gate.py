@@ -118,6 +118,7 @@ class Gate:
             of the web can ask under a name that it made point here), and no page of another origin may change
             anything.
         a_minute: requests of one key, or of one address.
+        failures: requests of one address that have no good key, a minute.
         count: called with the path's template, or "other", and the status of each answer.
         origins: of pages that may ask without a key.
     """
@@ -129,12 +130,13 @@ class Gate:
         keys: Keys,
         required: bool,
         a_minute: int,
+        failures: int,
         count: Callable[[str, int], None],
         origins: Sequence[str] = (),
     ) -> None:
         self._app, self._keys, self._required, self._count = app, keys, required, count
         self._origins = frozenset(origin.lower() for origin in origins)
-        self._buckets, self._failures = Buckets(a_minute), Buckets(min(a_minute, 30))
+        self._buckets, self._failures = Buckets(a_minute), Buckets(failures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -79,7 +79,7 @@ def _must(timeline: Timeline, person: int) -> Identity:
 
 
 def _person(job: str, person: Identity, pictured: bool) -> PersonOut:
-    spans = [(round(s.start, 6), round(s.end, 6)) for s in person.instances]
+    spans = [[round(s.start, 6), round(s.end, 6)] for s in person.instances]
     return PersonOut(
         id=person.id,
         name=person.name,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from fastface.service.jobs import MAX_CLIP_SECONDS, Job, Kind, State
@@ -113,13 +114,16 @@ class PageOut(JobsOut):
     next: str | None = Field(description="give it as `after` for the next page")
 
 
+Span = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
 class PersonOut(BaseModel):
     id: int
     name: str | None
     seconds: float = Field(description="on screen")
     first: float | None = Field(description="seconds from the first frame shown")
     last: float | None
-    spans: list[tuple[float, float]] = Field(description="start and end of each moment, in seconds")
+    spans: list[Span] = Field(description="start and end of each moment, in seconds")
     similarity: float | None = Field(description="cosine with the gallery's person, or of what was joined to this one")
     thumbnail: str | None = Field(description="where a picture is")
 
@@ -182,20 +186,21 @@ class ErrorOut(BaseModel):
     request_id: str
 
 
-_ID = "6f1c3a4be2f04c7a9b6e0d5c8a7f1e23"
+EXAMPLE_ID = "6f1c3a4be2f04c7a9b6e0d5c8a7f1e23"
+EXAMPLE_CLIP_ID = "b1946ac92492d2347c6235b4d2611184"
 EXAMPLE_JOB: dict[str, Any] = {
-    "id": _ID, "kind": "process", "source": None, "name": "holiday.mp4", "state": "running", "cancelling": False,
+    "id": EXAMPLE_ID, "kind": "process", "source": None, "name": "holiday.mp4", "state": "running", "cancelling": False,
     "settings": {"every": 2}, "created": "2026-11-23T12:00:00.000Z", "started": "2026-11-23T12:00:01.000Z",
     "finished": None, "attempt": 1, "progress": {"stage": "frames", "frames_done": 500, "frames_total": 2000,
     "fps": 250.0, "seconds_left": 6.0}, "error": None, "timeline": None, "people": None, "clip": None,
 }  # fmt: skip
 EXAMPLE_CLIP: dict[str, Any] = {
-    **EXAMPLE_JOB, "id": "b1946ac92492d2347c6235b4d2611184", "kind": "clip", "source": _ID,
+    **EXAMPLE_JOB, "id": EXAMPLE_CLIP_ID, "kind": "clip", "source": EXAMPLE_ID,
     "name": "holiday, Ann.mp4", "settings": {"person": 0, "join": True, "pad": 0.5},
 }  # fmt: skip
 EXAMPLE_PERSON = {
     "id": 0, "name": "Ann", "seconds": 12.4, "first": 0.0, "last": 71.2, "spans": [[0.0, 8.2], [67.0, 71.2]],
-    "similarity": 0.83, "thumbnail": f"/v1/jobs/{_ID}/thumbnails/0",
+    "similarity": 0.83, "thumbnail": f"/v1/jobs/{EXAMPLE_ID}/thumbnails/0",
 }  # fmt: skip
 EXAMPLE_ENROLLED = {"person": "Ann", "name": "Ann", "vectors": 3}
 EXAMPLE_GALLERY = {"name": "family", "model": "facenet-vggface2", "size": 1}
@@ -204,6 +209,15 @@ EXAMPLE_MATCHES = {
                 {"person": "Bob", "name": "Bob", "similarity": 0.12, "known": False}],
     "threshold": 0.5, "far": 0.001,
 }  # fmt: skip
+
+NEXT = r"^[0-9]{1,18}$"
+"""What a page gives as `next`."""
+
+JobId = Annotated[str, Path(description="id of a job", examples=[EXAMPLE_ID])]
+ClipId = Annotated[str, Path(description="id of a clip's job", examples=[EXAMPLE_CLIP_ID])]
+PersonId = Annotated[int, Path(ge=0, le=2**53 - 1, description="id of a person of the job's video", examples=[0])]
+GalleryName = Annotated[str, Path(description="name of a gallery", examples=["family"])]
+KnownId = Annotated[str, Path(description="id of somebody in the gallery: the name, or unknown-7", examples=["Ann"])]
 
 IDEMPOTENCY: dict[str, Any] = {
     "name": "Idempotency-Key", "in": "header", "required": False,

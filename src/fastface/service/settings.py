@@ -23,6 +23,7 @@ class ServiceSettings:
         photo_seconds: for which a call with a photograph waits for its faces.
         max_jobs: of one owner, that are not over.
         requests_a_minute: of one key, or one address.
+        failures_a_minute: requests without a good key, of one address.
         origins: of web pages that may ask (CORS); none by default.
         min_free_bytes: of the disk, that an upload must leave.
         worker: how workers work; its root is set from `root`.
@@ -37,6 +38,7 @@ class ServiceSettings:
     photo_seconds: float = 30.0
     max_jobs: int = 100
     requests_a_minute: int = 600
+    failures_a_minute: int = 30
     origins: Sequence[str] = ()
     min_free_bytes: int = 1_000_000_000
     worker: WorkerOptions = field(default_factory=WorkerOptions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 
 from fastface.service.context import Context
 from fastface.service.galleries import Galleries, Look
@@ -16,14 +16,17 @@ from fastface.service.schemas import (
     ERRORS,
     EXAMPLE_ENROLLED,
     EXAMPLE_GALLERY,
+    EXAMPLE_ID,
     EXAMPLE_MATCHES,
     PHOTOGRAPHS,
     EnrolIn,
     EnrolledOut,
     GalleriesOut,
     GalleryIn,
+    GalleryName,
     GalleryOut,
     GalleryPeopleOut,
+    KnownId,
     MatchesOut,
     RenameIn,
     SearchIn,
@@ -32,10 +35,8 @@ from fastface.service.schemas import (
 )
 from fastface.service.uploads import content_type, json_body, read_json, whole_body
 
-_JOB = {"job": "6f1c3a4be2f04c7a9b6e0d5c8a7f1e23", "person": 0}
+_JOB = {"job": EXAMPLE_ID, "person": 0}
 
-GalleryName = Annotated[str, Path(description="name of a gallery")]
-PersonId = Annotated[str, Path(description="id of somebody in the gallery: the name, or unknown-7")]
 NewGallery = Annotated[GalleryIn, Depends(json_body(GalleryIn))]
 NewName = Annotated[RenameIn, Depends(json_body(RenameIn))]
 
@@ -93,13 +94,13 @@ def router(context: Context) -> APIRouter:
     @paths.patch("/{g}/people/{p}", response_model=EnrolledOut,
                  openapi_extra=body_of({"name": "Ann"}, model=RenameIn),
                  responses={**ERRORS, 200: ok(EXAMPLE_ENROLLED, "the person, as called now")})  # fmt: skip
-    def rename(request: Request, g: GalleryName, p: PersonId, asked: NewName) -> EnrolledOut:
+    def rename(request: Request, g: GalleryName, p: KnownId, asked: NewName) -> EnrolledOut:
         """Give somebody another name."""
         return galleries.rename(request.state.owner, g, p, asked.name)
 
     @paths.delete("/{g}/people/{p}", response_model=EnrolledOut,
                   responses={**ERRORS, 200: ok(EXAMPLE_ENROLLED, "as it was")})  # fmt: skip
-    def forget(request: Request, g: GalleryName, p: PersonId) -> EnrolledOut:
+    def forget(request: Request, g: GalleryName, p: KnownId) -> EnrolledOut:
         """Forget somebody."""
         return galleries.forget(request.state.owner, g, p)
 

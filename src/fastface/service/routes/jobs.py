@@ -16,8 +16,21 @@ from fastapi.responses import StreamingResponse
 from fastface.errors import FastFaceError
 from fastface.service.context import Context
 from fastface.service.gate import Refused
-from fastface.service.jobs import MAX_PAGE, OVER, Jobs
-from fastface.service.schemas import ERRORS, EXAMPLE_JOB, IDEMPOTENCY, JobOut, JobsIn, JobsOut, PageOut, iso, ok, told
+from fastface.service.jobs import MAX_PAGE, OVER, Jobs, State
+from fastface.service.schemas import (
+    ERRORS,
+    EXAMPLE_JOB,
+    IDEMPOTENCY,
+    NEXT,
+    JobId,
+    JobOut,
+    JobsIn,
+    JobsOut,
+    PageOut,
+    iso,
+    ok,
+    told,
+)
 
 _MAX_STREAMS = 32  # of events, of one owner at a time
 _LOOK = 0.25  # seconds between two looks for events
@@ -66,8 +79,8 @@ def router(context: Context) -> APIRouter:
                responses={**ERRORS, 200: ok({"jobs": [EXAMPLE_JOB], "next": "41"}, "a page")})  # fmt: skip
     def list_jobs(
         request: Request,
-        state: str | None = Query(None, max_length=20),
-        after: str | None = Query(None, max_length=20),
+        state: State | None = None,
+        after: str | None = Query(None, pattern=NEXT),
         limit: int = Query(50, ge=1, le=MAX_PAGE),
     ) -> PageOut:
         """Jobs, newest first."""
@@ -75,13 +88,13 @@ def router(context: Context) -> APIRouter:
         return PageOut(jobs=[told(job) for job in page.jobs], next=page.next)
 
     @paths.get("/{id}", response_model=JobOut, responses={**ERRORS, 200: ok(EXAMPLE_JOB, "the job")})
-    def get_job(request: Request, id: str) -> JobOut:
+    def get_job(request: Request, id: JobId) -> JobOut:
         """One job."""
         return told(context.jobs.get(id, request.state.owner))
 
     @paths.delete("/{id}", response_model=JobOut,
                   responses={**ERRORS, 200: ok(EXAMPLE_JOB, "the job as it was, or as it is now")})  # fmt: skip
-    def delete_job(request: Request, id: str) -> JobOut:
+    def delete_job(request: Request, id: JobId) -> JobOut:
         """Cancel a job that is not over; remove one that is, with its result."""
         return told(context.remove(id, request.state.owner))
 
@@ -89,7 +102,7 @@ def router(context: Context) -> APIRouter:
                responses={**ERRORS, 200: {"description": "server-sent events, until the job is over",
                                           "content": {"text/event-stream": {}}}})  # fmt: skip
     async def events(
-        request: Request, id: str, after: int = Query(0, ge=0, description="number of the last event that is known")
+        request: Request, id: JobId, after: int = Query(0, ge=0, description="number of the last event that is known")
     ) -> StreamingResponse:
         """What happens to a job, as it happens. A reader that comes back says Last-Event-ID."""
         last = request.headers.get("last-event-id", "")

@@ -7,7 +7,7 @@ import secrets
 from typing import Annotated, Any
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
@@ -23,10 +23,14 @@ from fastface.service.schemas import (
     EXAMPLE_CLIP,
     EXAMPLE_PERSON,
     IDEMPOTENCY,
+    NEXT,
+    ClipId,
     ClipIn,
+    JobId,
     JobsOut,
     PageOut,
     PeopleOut,
+    PersonId,
     PersonIn,
     PersonOut,
     ThumbnailOut,
@@ -36,8 +40,6 @@ from fastface.service.schemas import (
     told,
 )
 from fastface.service.uploads import json_body
-
-PersonId = Annotated[int, Path(ge=0, le=2**53 - 1, description="id of a person of the job's video")]
 
 NewName = Annotated[PersonIn, Depends(json_body(PersonIn))]
 Cut = Annotated[ClipIn, Depends(json_body(ClipIn))]
@@ -55,8 +57,8 @@ def router(context: Context) -> APIRouter:
                responses={**ERRORS, 200: {"description": "the file", "content": _BYTES}})  # fmt: skip
     def timeline(
         request: Request,
-        id: str,
-        format: str = Query("json", max_length=40, description=", ".join(f.name for f in FORMATS)),
+        id: JobId,
+        format: str = Query("json", max_length=40, json_schema_extra={"enum": [f.name for f in FORMATS]}),
         rate: float | None = Query(None, gt=0, le=1000, description="edl, otio: frames a second"),
         start_timecode: str | None = Query(None, max_length=20, description="edl, otio"),
         embeddings: bool = Query(False, description="json: with what each track looks like"),
@@ -68,21 +70,21 @@ def router(context: Context) -> APIRouter:
     @paths.get("/people", response_model=PeopleOut,
                responses={**ERRORS, 200: ok({"duration": 93.6, "people": [EXAMPLE_PERSON]},
                                             "who is longest there first")})  # fmt: skip
-    def people(request: Request, id: str) -> PeopleOut:
+    def people(request: Request, id: JobId) -> PeopleOut:
         """Who is in the video, and when."""
         return people_of(context, id, request.state.owner)
 
     @paths.patch("/people/{person}", response_model=PersonOut,
                  openapi_extra=body_of({"name": "Ann"}, {"name": "Ann", "gallery": "family"}, model=PersonIn),
                  responses={**ERRORS, 200: ok(EXAMPLE_PERSON, "the person, as called now")})  # fmt: skip
-    def name(request: Request, id: str, person: PersonId, asked: NewName) -> PersonOut:
+    def name(request: Request, id: JobId, person: PersonId, asked: NewName) -> PersonOut:
         """Say who somebody is; with a gallery, so that they are known in other videos."""
         return name_person(context, galleries, id, request.state.owner, person, asked.name, asked.gallery)
 
     @paths.get("/thumbnails", response_model=ThumbnailsOut,
                responses={**ERRORS, 200: ok({"thumbnails": [{"person": 0, "url": EXAMPLE_PERSON["thumbnail"]}]},
                                             "those that there are")})  # fmt: skip
-    def thumbnails(request: Request, id: str) -> ThumbnailsOut:
+    def thumbnails(request: Request, id: JobId) -> ThumbnailsOut:
         """Pictures of the people."""
         _, result = context.done(id, request.state.owner, "process")
         pictured = sorted(context.place.pictured(result))
@@ -90,7 +92,7 @@ def router(context: Context) -> APIRouter:
 
     @paths.get("/thumbnails/{person}", response_class=Response,
                responses={**ERRORS, 200: {"description": "a face", "content": {"image/jpeg": _FILE}}})  # fmt: skip
-    def thumbnail(request: Request, id: str, person: PersonId) -> Response:
+    def thumbnail(request: Request, id: JobId, person: PersonId) -> Response:
         """A picture of a person."""
         _, result = context.done(id, request.state.owner, "process")
         picture = context.place.picture(result, person)
@@ -103,7 +105,7 @@ def router(context: Context) -> APIRouter:
                                          {"condense": 2.0}, model=ClipIn), "parameters": [IDEMPOTENCY]},
                 responses={**ERRORS, 200: {"model": JobsOut, "description": "the key was used before for the same"},
                            201: ok({"jobs": [EXAMPLE_CLIP]}, "the jobs that cut them")})  # fmt: skip
-    async def cut(request: Request, response: Response, id: str, asked: Cut) -> JobsOut:
+    async def cut(request: Request, response: Response, id: JobId, asked: Cut) -> JobsOut:
         """Cut a person's moments out of the job's video."""
         owner, settings = request.state.owner, asked.model_dump(exclude_none=True)
         requests = await anyio.to_thread.run_sync(clip_requests, context, id, owner, settings)
@@ -115,8 +117,8 @@ def router(context: Context) -> APIRouter:
                responses={**ERRORS, 200: ok({"jobs": [EXAMPLE_CLIP], "next": None}, "a page")})  # fmt: skip
     def clips(
         request: Request,
-        id: str,
-        after: str | None = Query(None, max_length=20),
+        id: JobId,
+        after: str | None = Query(None, pattern=NEXT),
         limit: int = Query(50, ge=1, le=MAX_PAGE),
     ) -> PageOut:
         """The clips of the job's video, newest first."""
@@ -127,7 +129,7 @@ def router(context: Context) -> APIRouter:
     @paths.get("/clip", response_class=FileResponse,
                responses={**ERRORS, 200: {"description": "the clip", "content": {"video/mp4": _FILE}},
                           206: {"description": "the range that was asked for"}})  # fmt: skip
-    def clip(request: Request, id: str) -> FileResponse:
+    def clip(request: Request, id: ClipId) -> FileResponse:
         """The file of a clip."""
         job, result = context.done(id, request.state.owner, "clip")
         try:

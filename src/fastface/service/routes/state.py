@@ -15,7 +15,7 @@ def router(context: Context) -> APIRouter:
     """/healthz, /readyz, /metrics"""
     paths = APIRouter(tags=["state"])
 
-    @paths.get("/healthz")
+    @paths.get("/healthz", responses=ERRORS)
     def healthz() -> dict[str, str]:
         """Whether the process answers."""
         return {"status": "ok"}
