@@ -119,13 +119,16 @@ def url(live: ServiceSettings, browser: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def tabs(browser: Any) -> Iterator[Tabs]:
-    """Opens pages, which must not complain."""
+def tabs(browser: Any, url: str) -> Iterator[Tabs]:
+    """Opens pages, which must not complain; no job is left to keep the one worker from the next test."""
     from playwright.sync_api import expect
 
     expect.set_options(timeout=PATIENCE)
     opened = Tabs(browser)
     yield opened
+    for state in ("queued", "running"):
+        for job in httpx.get(f"{url}/v1/jobs", params={"state": state}).json()["jobs"]:
+            httpx.delete(f"{url}/v1/jobs/{job['id']}")
     opened.close()
 
 
