@@ -78,8 +78,7 @@ PYBIND11_MODULE(_core, m) {
         std::vector<int64_t> kept;
         {
           py::gil_scoped_release release;
-          kept = nms(boxes.data(), scores.data(), group.data(), n, threshold,
-                     minimum ? Overlap::kMin : Overlap::kUnion);
+          kept = nms(boxes.data(), scores.data(), group.data(), n, threshold, minimum ? Overlap::kMin : Overlap::kUnion);
         }
         return to_array(kept);
       },
@@ -156,14 +155,12 @@ PYBIND11_MODULE(_core, m) {
       "-> appearance [m, 64] float32 (8 x 8 grey thumbnail, zero mean, unit norm), sharpness [m] float32 (energy of\n"
       "the Laplacian over the variance at 64 x 64).");
 
-  m.def("yuv420_to_rgb", &convert<uint8_t>, py::arg("y").noconvert(), py::arg("u").noconvert(),
-        py::arg("v").noconvert(), py::arg("width"), py::arg("height"), py::arg("coefficients"), py::arg("out").noconvert(),
-        py::arg("threads") = 1,
+  m.def("yuv420_to_rgb", &convert<uint8_t>, py::arg("y").noconvert(), py::arg("u").noconvert(), py::arg("v").noconvert(),
+        py::arg("width"), py::arg("height"), py::arg("coefficients"), py::arg("out").noconvert(), py::arg("threads") = 1,
         "A 4:2:0 picture to RGB: y [rows, pitch], u and v [rows / 2, any] uint8 or uint16 (views with strides will do)\n"
         "-> out [height, width, 3] uint8. coefficients: the eight numbers of YuvToRgb (csrc/common/color.h), in order.");
-  m.def("yuv420_to_rgb", &convert<uint16_t>, py::arg("y").noconvert(), py::arg("u").noconvert(),
-        py::arg("v").noconvert(), py::arg("width"), py::arg("height"), py::arg("coefficients"), py::arg("out").noconvert(),
-        py::arg("threads") = 1);
+  m.def("yuv420_to_rgb", &convert<uint16_t>, py::arg("y").noconvert(), py::arg("u").noconvert(), py::arg("v").noconvert(),
+        py::arg("width"), py::arg("height"), py::arg("coefficients"), py::arg("out").noconvert(), py::arg("threads") = 1);
 
   py::class_<Tracker> tracker(m, "Tracker", "Follows faces from frame to frame by place and look.");
   tracker
@@ -187,13 +184,13 @@ PYBIND11_MODULE(_core, m) {
             int64_t* out = track.mutable_data();
             {
               py::gil_scoped_release release;
-              self.update(time.data(), cut.data(), time.shape(0), row.data(), box.data(), appearance.data(),
-                          row.shape(0), out);
+              self.update(time.data(), cut.data(), time.shape(0), row.data(), box.data(), appearance.data(), row.shape(0),
+                          out);
             }
             return track;
           },
-          py::arg("time").noconvert(), py::arg("cut").noconvert(), py::arg("row").noconvert(),
-          py::arg("box").noconvert(), py::arg("appearance").noconvert(),
+          py::arg("time").noconvert(), py::arg("cut").noconvert(), py::arg("row").noconvert(), py::arg("box").noconvert(),
+          py::arg("appearance").noconvert(),
           "One batch: time [n] float64 s, cut [n] uint8 (1: a shot begins), faces ordered by frame: row [m] int64,\n"
           "box [m, 4] float32, appearance [m, 64] float32 -> track [m] int64, numbered from 0.")
       .def(
@@ -248,8 +245,7 @@ PYBIND11_MODULE(_core, m) {
           std::memcpy(t.velocity, velocity.data() + 2 * i, sizeof t.velocity);
           std::memcpy(t.appearance, appearance.data() + kAppearance * i, sizeof t.appearance);
         }
-        self.restore(next_id, std::move(live), conflicts.data(), conflicts.shape(0), overlaps.data(),
-                     overlaps.shape(0));
+        self.restore(next_id, std::move(live), conflicts.data(), conflicts.shape(0), overlaps.data(), overlaps.shape(0));
       },
       py::arg("next_id"), py::arg("id").noconvert(), py::arg("time").noconvert(), py::arg("box").noconvert(),
       py::arg("velocity").noconvert(), py::arg("appearance").noconvert(), py::arg("conflicts").noconvert(),

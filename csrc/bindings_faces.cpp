@@ -35,9 +35,8 @@ py::tuple columns(const Rows& rows) {
 void bind_faces(py::module_& m) {
   m.def(
       "face_quality",
-      [](const Array<float>& box, const Array<float>& score, const Array<float>& landmarks,
-         const Array<float>& sharpness, float width, float height, float full_size, float measured_at, float sharp,
-         float half_sharp) {
+      [](const Array<float>& box, const Array<float>& score, const Array<float>& landmarks, const Array<float>& sharpness,
+         float width, float height, float full_size, float measured_at, float sharp, float half_sharp) {
         expect(score, "score", {-1});
         const py::ssize_t n = score.shape(0);
         expect(box, "box", {n, 4});

@@ -18,10 +18,8 @@ void check_id(int64_t id) {
 }  // namespace
 
 void bind_matcher(py::module_& m) {
-  m.def("simd_levels", &simd_levels,
-        "-> what this machine has, the fastest first: \"avx512\", \"avx2\", \"baseline\".");
-  m.def("simd_level", [] { return kernels().name; },
-        "-> the level in use; FASTFACE_SIMD in the environment chooses one.");
+  m.def("simd_levels", &simd_levels, "-> what this machine has, the fastest first: \"avx512\", \"avx2\", \"baseline\".");
+  m.def("simd_level", [] { return kernels().name; }, "-> the level in use; FASTFACE_SIMD in the environment chooses one.");
   m.def("set_simd_level", &set_simd_level, py::arg("level"),
         "Changes the level. Results do not change with it, only speed.\n\nRaises ValueError for one that is not here.");
 
@@ -51,7 +49,8 @@ void bind_matcher(py::module_& m) {
       .def(py::init([](int dim) { return std::make_unique<Matcher>(positive(dim, "dim")); }), py::arg("dim"))
       .def_property_readonly("dim", &Matcher::dim, "Length of the vectors.")
       .def_property_readonly(
-          "identities", [](const Matcher& self) {
+          "identities",
+          [](const Matcher& self) {
             py::gil_scoped_release release;
             return self.identities();
           },

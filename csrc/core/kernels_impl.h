@@ -86,8 +86,7 @@ float dot_fixed(const float* a, const float* b, int n) {
   int i = 0;
   for (; i + 16 <= n; i += 16)
 #pragma GCC unroll 4
-    for (int p = 0; p < kParts; ++p)
-      part[p] += load_unaligned(a + i + p * kLanes) * load_unaligned(b + i + p * kLanes);
+    for (int p = 0; p < kParts; ++p) part[p] += load_unaligned(a + i + p * kLanes) * load_unaligned(b + i + p * kLanes);
 #if FASTFACE_LANES == 8 && defined(__AVX2__)
   if (i == n) return sum_in_halves(_mm256_add_ps(part[0], part[1]));
 #elif FASTFACE_LANES == 16 && defined(__AVX512F__)

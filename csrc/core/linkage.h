@@ -7,8 +7,8 @@
 namespace fastface {
 
 struct Clusters {
-  std::vector<int64_t> label;   // [n], clusters numbered by their first member
-  std::vector<float> weakest;   // per cluster: the lowest similarity at which it was joined; 2 if never
+  std::vector<int64_t> label;  // [n], clusters numbered by their first member
+  std::vector<float> weakest;  // per cluster: the lowest similarity at which it was joined; 2 if never
 };
 
 // n groups of unit vectors, given by their weighted sums [n, dim] and total weights [n]: the average similarity of two

@@ -224,7 +224,7 @@ Matcher::Block Matcher::block(int64_t row, int64_t end) const {
   const int64_t some = std::clamp<int64_t>((24 << 10) / rows_.stride() / 12 * 12, 24, kMaxBlock * 4 / 5);
   const int64_t left = std::min(end - row, rows_.together(row));
   if (end - row == rows_.size() && left <= std::min<int64_t>((60 << 10) / rows_.stride(), kMaxBlock))
-    return {row, static_cast<int>(left)};  // all of a small gallery: each query is fetched once
+    return {row, static_cast<int>(left)};                              // all of a small gallery: each query is fetched once
   return {row, static_cast<int>(left <= some * 5 / 4 ? left : some)};  // no small rest
 }
 
@@ -311,8 +311,7 @@ void Matcher::search(const float* queries, int64_t m, int k, int threads, int64_
     const Batch batch(queries + at * dim(), some, dim(), rows_.stride(), &norms[at], largest_norm_);
     Bests result(some, k, ids + at * k, similarities + at * k);
 
-    const int64_t workers =
-        std::clamp<int64_t>(n * some * rows_.stride() / kPerThread, 1, std::max(threads, 1));
+    const int64_t workers = std::clamp<int64_t>(n * some * rows_.stride() / kPerThread, 1, std::max(threads, 1));
     if (workers == 1) {
       scan(batch, 0, n, result);
       continue;

@@ -16,9 +16,9 @@
 namespace fastface {
 
 struct Match {
-  int64_t id;         // -1: nobody is similar enough
-  float similarity;   // cosine with the best that was looked at; -1 where there is nobody
-  int64_t compared;   // how many vectors were looked at
+  int64_t id;        // -1: nobody is similar enough
+  float similarity;  // cosine with the best that was looked at; -1 where there is nobody
+  int64_t compared;  // how many vectors were looked at
 };
 
 struct MatchSettings {
@@ -53,7 +53,7 @@ class Matcher {
   Match recent(int64_t track) const;
 
   int dim() const { return rows_.dim(); }
-  int64_t size() const;        // vectors
+  int64_t size() const;  // vectors
   int64_t identities() const;
 
   static constexpr int kFront = 128;   // vectors that `match` looks at one by one
@@ -62,13 +62,13 @@ class Matcher {
  private:
   struct Identity {
     int64_t id;
-    int32_t newest, count;      // of its rows
-    int32_t newer, older;       // identities, by when they were seen; -1: none
+    int32_t newest, count;  // of its rows
+    int32_t newer, older;   // identities, by when they were seen; -1: none
     uint64_t seen;
   };
-  struct Link {                 // of a row
-    int32_t identity;           // index of identities_
-    int32_t newer, older;       // rows of the same identity
+  struct Link {            // of a row
+    int32_t identity;      // index of identities_
+    int32_t newer, older;  // rows of the same identity
   };
   struct Kept {
     int64_t track = -1, id = -1;
@@ -92,9 +92,9 @@ class Matcher {
 
   Rows rows_;
   float largest_norm_ = 0.0f;
-  std::vector<Link> links_;                       // [rows]
+  std::vector<Link> links_;  // [rows]
   std::vector<Identity> identities_;
-  std::vector<int32_t> free_;                     // identities_ that are not in use
+  std::vector<int32_t> free_;  // identities_ that are not in use
   std::unordered_map<int64_t, int32_t> of_id_;
   int32_t newest_ = -1;
   uint64_t clock_ = 0;

@@ -90,9 +90,8 @@ void resize_area(const Frames& frames, int out_h, int out_w, float* out, int thr
 
 void crop_area(const Frames& frames, const int64_t* row, const int32_t* rect, int64_t m, int size, float* out,
                int threads) {
-  parallel_for(m, threads, [&](int64_t i) {
-    area_to_planes(frames, row[i], rect + 4 * i, size, size, out + i * 3 * size * size);
-  });
+  parallel_for(m, threads,
+               [&](int64_t i) { area_to_planes(frames, row[i], rect + 4 * i, size, size, out + i * 3 * size * size); });
 }
 
 void crop_triangle(const Frames& frames, const int64_t* row, const int32_t* rect, int64_t m, int size, uint8_t* out,
@@ -194,7 +193,7 @@ void yuv420_to_rgb(const T* y, int64_t y_pitch, const T* u, const T* v, int64_t 
 
 template void yuv420_to_rgb<uint8_t>(const uint8_t*, int64_t, const uint8_t*, const uint8_t*, int64_t, int, int, int,
                                      const YuvToRgb&, uint8_t*, int);
-template void yuv420_to_rgb<uint16_t>(const uint16_t*, int64_t, const uint16_t*, const uint16_t*, int64_t, int, int,
-                                      int, const YuvToRgb&, uint8_t*, int);
+template void yuv420_to_rgb<uint16_t>(const uint16_t*, int64_t, const uint16_t*, const uint16_t*, int64_t, int, int, int,
+                                      const YuvToRgb&, uint8_t*, int);
 
 }  // namespace fastface

@@ -19,8 +19,7 @@ void resize_area(const Frames& frames, int out_h, int out_w, float* out, int thr
 
 // Rectangles [x1, x2) x [y1, y2) (int32, inside the frame, not empty) to size x size by area resampling, scaled for
 // MTCNN; row [m]: which frame; out [m, 3, size, size].
-void crop_area(const Frames& frames, const int64_t* row, const int32_t* rect, int64_t m, int size, float* out,
-               int threads);
+void crop_area(const Frames& frames, const int64_t* row, const int32_t* rect, int64_t m, int size, float* out, int threads);
 
 // The same rectangles to size x size by a triangle filter as wide as the scale (Pillow's BILINEAR), rounded to uint8;
 // out [m, 3, size, size].

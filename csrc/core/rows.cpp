@@ -12,7 +12,7 @@ namespace fastface {
 namespace {
 
 constexpr int64_t kHugePage = 2 << 20, kSegment = 8 << 20;  // bytes
-constexpr int64_t kFirst = 64;                             // rows of the smallest segment
+constexpr int64_t kFirst = 64;                              // rows of the smallest segment
 
 }  // namespace
 
@@ -61,8 +61,7 @@ void Rows::pop_back() {
 }
 
 void Rows::fill_from_last(int64_t row) {
-  if (row != size_ - 1)
-    std::memcpy(const_cast<float*>((*this)[row]), (*this)[size_ - 1], stride_ * sizeof(float));
+  if (row != size_ - 1) std::memcpy(const_cast<float*>((*this)[row]), (*this)[size_ - 1], stride_ * sizeof(float));
 }
 
 }  // namespace fastface

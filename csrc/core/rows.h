@@ -23,9 +23,7 @@ class Rows {
 
   void push_back(const float* vector);
   void pop_back();
-  const float* operator[](int64_t row) const {
-    return segments_[row / per_segment_].get() + row % per_segment_ * stride_;
-  }
+  const float* operator[](int64_t row) const { return segments_[row / per_segment_].get() + row % per_segment_ * stride_; }
   // How many rows from this one on lie one after the other.
   int64_t together(int64_t row) const { return std::min(size_, (row / per_segment_ + 1) * per_segment_) - row; }
   // Copies the last row over this one.

@@ -43,8 +43,8 @@ void Tracker::update(const double* time, const uint8_t* cut, int64_t n, const in
 }
 
 void Tracker::step(double time, const float* box, const float* appearance, int64_t m, int64_t* track) {
-  const auto gone = std::stable_partition(live_.begin(), live_.end(),
-                                          [&](const Live& t) { return time - t.time <= settings_.max_gap; });
+  const auto gone =
+      std::stable_partition(live_.begin(), live_.end(), [&](const Live& t) { return time - t.time <= settings_.max_gap; });
   for (auto t = gone; t != live_.end(); ++t) finished_.push_back(t->id);
   live_.erase(gone, live_.end());
 
@@ -66,7 +66,8 @@ void Tracker::step(double time, const float* box, const float* appearance, int64
       const float overlap = std::max(iou(predicted, b), iou(t.box, b));
       const float size = 0.5f * (side(t.box) + side(b));
       const float shift = std::hypot(0.5f * (b[0] + b[2] - predicted[0] - predicted[2]),
-                                     0.5f * (b[1] + b[3] - predicted[1] - predicted[3])) / size;
+                                     0.5f * (b[1] + b[3] - predicted[1] - predicted[3])) /
+                          size;
       const float ratio = side(b) / side(t.box);
       const bool near = shift < settings_.max_shift && ratio > 0.6f && ratio < 1.6f;
       if (!(overlap >= settings_.min_iou || near)) continue;

@@ -9,10 +9,10 @@
 namespace fastface {
 
 struct TrackerSettings {
-  float min_iou;          // a face belongs to a track if its box overlaps the predicted one by at least this,
-  float max_shift;        // or if its centre moved by less than this many box sizes (small, fast faces),
-  float min_appearance;   // and looks like the track's last face at least this much (correlation in [-1, 1])
-  double max_gap;         // seconds a track waits for its face to come back
+  float min_iou;         // a face belongs to a track if its box overlaps the predicted one by at least this,
+  float max_shift;       // or if its centre moved by less than this many box sizes (small, fast faces),
+  float min_appearance;  // and looks like the track's last face at least this much (correlation in [-1, 1])
+  double max_gap;        // seconds a track waits for its face to come back
 };
 
 constexpr int kAppearance = 64;
@@ -37,9 +37,9 @@ class Tracker {
 
   struct Live {
     int64_t id;
-    double time;          // of the last face
-    float box[4];         // the last face
-    float velocity[2];    // of its centre, pixels a second
+    double time;        // of the last face
+    float box[4];       // the last face
+    float velocity[2];  // of its centre, pixels a second
     float appearance[kAppearance];
   };
 

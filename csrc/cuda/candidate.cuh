@@ -12,11 +12,11 @@ struct Kept {
   const int* frame;
 };
 
-// Refines and squares the box of item i, writes it to box_out [capacity, 4], and fills crop [3][SIZE][SIZE] in shared memory
-// with its pixels, scaled for MTCNN; zeros where the box has none. Ends with a barrier.
-template <int SIZE>
+// Refines and squares the box of item i, writes it to box_out [capacity, 4], and gives each of the SIZE * SIZE pixels that
+// are in it, scaled for MTCNN, to store(number, R G B); zeros where the box has none. Ends with a barrier.
+template <int SIZE, class Store>
 __device__ void load_candidate(const FrameBatch& frames, const Kept& kept, int i, const float* box, const float* offsets,
-                               bool inclusive, float* box_out, float* crop) {
+                               bool inclusive, float* box_out, Store store) {
   const int item = kept.item[i], frame = kept.frame[i];
   float moved[4], squared[4];
   int rect[4];
@@ -26,13 +26,14 @@ __device__ void load_candidate(const FrameBatch& frames, const Kept& kept, int i
   if (threadIdx.x < 4) box_out[4ll * i + threadIdx.x] = squared[threadIdx.x];
   const int w = rect[2] - rect[0], h = rect[3] - rect[1];
   for (int p = threadIdx.x; p < SIZE * SIZE; p += blockDim.x) {
-    float mean[3] = {127.5f, 127.5f, 127.5f};
+    float pixel[3] = {127.5f, 127.5f, 127.5f};
     if (seen) {
       const int oy = p / SIZE, ox = p % SIZE;
       mean_rgb(frames, frame, rect[0] + area_begin(ox, w, SIZE), rect[0] + area_end(ox, w, SIZE),
-               rect[1] + area_begin(oy, h, SIZE), rect[1] + area_end(oy, h, SIZE), mean);
+               rect[1] + area_begin(oy, h, SIZE), rect[1] + area_end(oy, h, SIZE), pixel);
     }
-    for (int c = 0; c < 3; ++c) crop[c * SIZE * SIZE + p] = mtcnn_scale(mean[c]);
+    for (int c = 0; c < 3; ++c) pixel[c] = mtcnn_scale(pixel[c]);
+    store(p, pixel);
   }
   __syncthreads();
 }

@@ -24,12 +24,10 @@ __device__ __forceinline__ float leaky(float x, float slope) { return x > 0.0f ?
 // Group frame * levels + level holds count[group] cells, tie[group * capacity + i] = level << 26 | cell. Of each: box in
 // whole pixels as facenet-pytorch computes it, score (0 under the threshold) and offsets. full is set to 1 where a group
 // has more cells than its capacity. grid.y is the group.
-extern "C" __global__ void __launch_bounds__(256) cells(const uint4* data, int frame_height, int groups,
-                                                        const float* exact, const Level* levels, int level_count,
-                                                        const unsigned int* windows, const CellWeights* weights,
-                                                        float threshold, int capacity, const unsigned int* tie,
-                                                        const int* count, float* box, float* score, float* offsets,
-                                                        int* full) {
+extern "C" __global__ void __launch_bounds__(256)
+    cells(const uint4* data, int frame_height, int groups, const float* exact, const Level* levels, int level_count,
+          const unsigned int* windows, const CellWeights* weights, float threshold, int capacity, const unsigned int* tie,
+          const int* count, float* box, float* score, float* offsets, int* full) {
   extern __shared__ __align__(16) float shared[];
   const int group = blockIdx.y, frame = group / level_count, items = min(count[group], capacity);
   if (blockIdx.x == 0 && threadIdx.x == 0 && count[group] > capacity) *full = 1;
@@ -52,7 +50,8 @@ extern "C" __global__ void __launch_bounds__(256) cells(const uint4* data, int f
       float value[3] = {0.0f, 0.0f, 0.0f};
       if (x < level.width && y < level.height) {
         if (level.exact >= 0) {
-          const float* from = exact + 3 * (level.exact + (static_cast<long long>(frame) * level.height + y) * level.stride + x);
+          const float* from =
+              exact + 3 * (level.exact + (static_cast<long long>(frame) * level.height + y) * level.stride + x);
           for (int c = 0; c < 3; ++c) value[c] = from[c];
         } else {
           const unsigned int xs = windows[level.x_windows + x], ys = windows[level.y_windows + y];

@@ -6,8 +6,8 @@ namespace fastface {
 
 // Triangle filter as wide as the scale (Pillow's BILINEAR), rounded to bytes; [k, 3, size, size] uint8. Output i of n_out
 // takes inputs [lo, hi) with weights 1 - |x - center| / filter, divided by their sum.
-extern "C" __global__ void crop_triangle(const SAMPLE* data, const FrameGeometry* geometry, const long long* row, const int* rect, int size,
-                                         const long long* place, unsigned char* out) {
+extern "C" __global__ void crop_triangle(const SAMPLE* data, const FrameGeometry* geometry, const long long* row,
+                                         const int* rect, int size, const long long* place, unsigned char* out) {
   const FrameBatch frames(data, geometry);
   const int i = blockIdx.y;
   const int x0 = rect[4 * i], y0 = rect[4 * i + 1], w = rect[4 * i + 2] - x0, h = rect[4 * i + 3] - y0;

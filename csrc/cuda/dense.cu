@@ -1,6 +1,6 @@
 // The fully connected layers of R- and O-Net and what follows from them, for 16 candidates a block, in float32.
+#include "activation.cuh"
 #include "candidate.cuh"
-#include "conv.cuh"
 
 namespace fastface {
 
@@ -15,8 +15,8 @@ struct DenseWeights {
 using RNetDense = DenseWeights<576, 128, 6>;    // two logits, four offsets
 using ONetDense = DenseWeights<1152, 256, 16>;  // and ten landmarks: five x, five y
 
-// in [count, K], rows `first` to `first` + 15; result [16][HEADS] in shared memory. SPLIT threads share the sums of 8 items x
-// 4 outputs. Shared memory: 16 * max(K * 5 / 4, SPLIT * N + N + 1) floats. Ends with a barrier.
+// in [count, K], rows `first` to `first` + 15; result [16][HEADS] in shared memory. SPLIT threads share the sums of 8 items
+// x 4 outputs. Shared memory: 16 * max(K * 5 / 4, SPLIT * N + N + 1) floats. Ends with a barrier.
 template <int K, int N, int HEADS, int SPLIT>
 __device__ void dense(const float* __restrict__ in, int first, int count, const DenseWeights<K, N, HEADS>* w, float* memory,
                       float (*result)[HEADS]) {

@@ -64,8 +64,8 @@ __device__ void describe_rect(const FrameBatch& frames, long long frame, const i
 }
 
 // appearance [m, 64] and sharpness [m] of rectangles rect [m, 4] of frames row [m].
-extern "C" __global__ void describe(const SAMPLE* data, const FrameGeometry* geometry, const long long* row, const int* rect,
-                                    float* appearance, float* sharpness) {
+extern "C" __global__ void describe(const SAMPLE* data, const FrameGeometry* geometry, const long long* row,
+                                    const int* rect, float* appearance, float* sharpness) {
   const FrameBatch frames(data, geometry);
   const int i = blockIdx.x;
   describe_rect(frames, row[i], rect + 4 * i, appearance + static_cast<long long>(i) * kCoarse * kCoarse, sharpness + i);
@@ -93,8 +93,8 @@ extern "C" __global__ void record_faces(const SAMPLE* data, const FrameGeometry*
 }
 
 // The same by frame, for other programs: count [n], box [n, most, 4], score [n, most], landmarks [n, most, 5, 2], zeros
-// beyond the count. *overflow becomes 1 if a frame has more than `most` faces, or if one of facts [first, last) (what did not
-// fit in the stages before) is set. One block a frame.
+// beyond the count. *overflow becomes 1 if a frame has more than `most` faces, or if one of facts [first, last) (what did
+// not fit in the stages before) is set. One block a frame.
 extern "C" __global__ void faces_by_frame(const int* kept, const int* start, const int* found, const int* facts, int first,
                                           int last, const float* box, const float* score, const float* landmarks, int most,
                                           int* count_out, float* box_out, float* score_out, float* landmarks_out,

@@ -20,28 +20,36 @@ namespace fastface {
 
 // Where the pixels of a batch of frames lie; fastface/gpu/frames.py packs the same struct.
 struct FrameGeometry {
-  long long frame_stride;     // samples from one frame to the next
-  int pitch;                  // samples from one row to the next
+  long long frame_stride;  // samples from one frame to the next
+  int pitch;               // samples from one row to the next
   int coded_width, coded_height;
-  int uv_row;                 // the row at which the interleaved U and V samples begin
-  int width, height;          // as displayed: after rotation
-  int rotation;               // degrees clockwise from coded to displayed: 0, 90, 180, 270
-  int rgb;                    // 1: samples are interleaved R, G, B, and there is no U and V
+  int uv_row;         // the row at which the interleaved U and V samples begin
+  int width, height;  // as displayed: after rotation
+  int rotation;       // degrees clockwise from coded to displayed: 0, 90, 180, 270
+  int rgb;            // 1: samples are interleaved R, G, B, and there is no U and V
   YuvToRgb matrix;
 };
 
 struct FrameBatch : FrameGeometry {
   const SAMPLE* data;
-  __device__ FrameBatch(const SAMPLE* samples, const FrameGeometry* geometry)
-      : FrameGeometry(*geometry), data(samples) {}
+  __device__ FrameBatch(const SAMPLE* samples, const FrameGeometry* geometry) : FrameGeometry(*geometry), data(samples) {}
 };
 
 // The coded place of displayed pixel (x, y).
 __device__ __forceinline__ void coded_place(const FrameBatch& f, int x, int y, int* cx, int* cy) {
   switch (f.rotation) {
-    case 90: *cx = y; *cy = f.coded_height - 1 - x; break;
-    case 180: *cx = f.coded_width - 1 - x; *cy = f.coded_height - 1 - y; break;
-    case 270: *cx = f.coded_width - 1 - y; *cy = x; break;
+    case 90:
+      *cx = y;
+      *cy = f.coded_height - 1 - x;
+      break;
+    case 180:
+      *cx = f.coded_width - 1 - x;
+      *cy = f.coded_height - 1 - y;
+      break;
+    case 270:
+      *cx = f.coded_width - 1 - y;
+      *cy = x;
+      break;
     default: *cx = x; *cy = y;
   }
 }

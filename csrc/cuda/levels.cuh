@@ -7,20 +7,20 @@ namespace fastface {
 
 // One level of the pyramid; fastface/detect/cuda/plan.py packs the same struct.
 struct Level {
-  long long offset;        // pixels of all frames before this level; its frames follow each other
-  long long exact;         // the same in the float32 canvas; -1 if the level is not in it
-  int height, width;       // pixels
-  int stride;              // pixels from one row to the next in the canvas, even; what is beyond width is zero
-  int rows, columns;       // cells that P-Net gives
-  int x_windows, y_windows;  // where the windows of columns and rows begin in the table
-  int pyramid_block;       // the first block that computes this level
+  long long offset;              // pixels of all frames before this level; its frames follow each other
+  long long exact;               // the same in the float32 canvas; -1 if the level is not in it
+  int height, width;             // pixels
+  int stride;                    // pixels from one row to the next in the canvas, even; what is beyond width is zero
+  int rows, columns;             // cells that P-Net gives
+  int x_windows, y_windows;      // where the windows of columns and rows begin in the table
+  int pyramid_block;             // the first block that computes this level
   int scan_block, scan_columns;  // the first block of the scan, and its tiles in a row
-  int wide;                // 1: windows are large, 8 threads share one
-  float scale;             // of the level
+  int wide;                      // 1: windows are large, 8 threads share one
+  float scale;                   // of the level
 };
 
-// RGB of one byte a sample in groups of four pixels of a row: 4 R, 4 G, 4 B, and 4 bytes that are not used, so that one load and
-// three dot products add four pixels. Row y of frame f begins at group (f * height + y) * groups.
+// RGB of one byte a sample in groups of four pixels of a row: 4 R, 4 G, 4 B, and 4 bytes that are not used, so that one
+// load and three dot products add four pixels. Row y of frame f begins at group (f * height + y) * groups.
 struct Quads {
   const uint4* data;
   int height, groups;

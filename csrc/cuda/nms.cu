@@ -5,7 +5,8 @@ namespace fastface {
 
 // One block a group. Group g holds the items of `parts` lists, g * parts, g * parts + 1, ...; list p is
 // list[start[p]], ..., list[start[p] + min(count[p], limit) - 1], or those numbers themselves where list is null. Items
-// of score > least take part (scores are positive), most of them at most. tie must differ within a group; null: the item's number.
+// of score > least take part (scores are positive), most of them at most. tie must differ within a group; null: the item's
+// number.
 //
 // Kept items go to kept[kept_start[g]], ... in their order, with g in kept_group; kept_start[g] is taken from *total, so
 // groups follow each other in any order. failed is set to 1 where a group has more than `most` items, and to 2 where
@@ -34,8 +35,8 @@ extern "C" __global__ void nms(const float* box, const float* score, const unsig
       const int place = atomicAdd(&alive, 1);
       if (place >= most) continue;
       // The bits of positive floats order as the floats do.
-      key[place] = static_cast<unsigned long long>(~__float_as_uint(s)) << 32 |
-                   (tie ? tie[mine] : static_cast<unsigned int>(mine));
+      key[place] =
+          static_cast<unsigned long long>(~__float_as_uint(s)) << 32 | (tie ? tie[mine] : static_cast<unsigned int>(mine));
       item[place] = mine;
     }
   }

@@ -1,8 +1,9 @@
-// RGB in groups of four pixels to every level of the image pyramid by area resampling, one launch for all levels and frames.
+// RGB in groups of four pixels to every level of the image pyramid by area resampling, one launch for all levels and
+// frames.
 //
 // Compiled with OUT: __half writes [height, stride, 4] a frame for the scan (the fourth channel is zero), float
-// [height, stride, 3]. Levels that have a place there go to the float32 canvas `exact` [height, stride, 3] as well, unless it
-// is null.
+// [height, stride, 3]. Levels that have a place there go to the float32 canvas `exact` [height, stride, 3] as well, unless
+// it is null.
 #include <cuda_fp16.h>
 
 #include "levels.cuh"
@@ -42,9 +43,9 @@ __device__ __forceinline__ void pixel_value(unsigned int xs, unsigned int ys, co
 
 // grid.y is the frame; a block of 256 threads computes 32 x 32 pixels, or 32 pixels of a level whose windows are wide.
 // scaled != 0 scales for MTCNN, else values stay in [0, 255].
-extern "C" __global__ void __launch_bounds__(256) pyramid(const uint4* data, int frame_height, int groups,
-                                                          const Level* levels, int count, const unsigned int* windows,
-                                                          int scaled, OUT* out, float* exact) {
+extern "C" __global__ void __launch_bounds__(256)
+    pyramid(const uint4* data, int frame_height, int groups, const Level* levels, int count, const unsigned int* windows,
+            int scaled, OUT* out, float* exact) {
   const Quads quads{data, frame_height, groups};
   const int frame = blockIdx.y;
   int l = 0;
@@ -100,8 +101,9 @@ extern "C" __global__ void thumbnails(const uint4* data, int frame_height, int g
   window_mean(xs, ys, sum, mean);
   const int c = threadIdx.x & 31;
   if (c < 3)
-    out[(static_cast<long long>(frame) * 3 + c) * size + pixel] =
-        static_cast<unsigned char>(rintf(c == 0 ? mean[0] : c == 1 ? mean[1] : mean[2]));
+    out[(static_cast<long long>(frame) * 3 + c) * size + pixel] = static_cast<unsigned char>(rintf(c == 0   ? mean[0]
+                                                                                                   : c == 1 ? mean[1]
+                                                                                                            : mean[2]));
 }
 
 }  // namespace fastface

@@ -4,7 +4,8 @@
 
 namespace fastface {
 
-// out [n, height, groups], groups = ceil(width / 4); pixels beyond the width are zero. One thread a group; grid.y is the frame.
+// out [n, height, groups], groups = ceil(width / 4); pixels beyond the width are zero. One thread a group; grid.y is the
+// frame.
 extern "C" __global__ void to_quads(const SAMPLE* data, const FrameGeometry* geometry, int groups, uint4* out) {
   const FrameBatch frames(data, geometry);
   const int frame = blockIdx.y, count = frames.height * groups;

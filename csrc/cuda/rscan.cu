@@ -19,8 +19,8 @@ struct RScanWeights {
 };
 
 constexpr int kItems = 16, kThreads = 192;
-// Rows of pixels are 24, 12, 12 and 4 long; strides in bytes, padded against bank conflicts. Beyond the pixels there are a few
-// that windows of garbage read.
+// Rows of pixels are 24, 12, 12 and 4 long; strides in bytes, padded against bank conflicts. Beyond the pixels there are a
+// few that windows of garbage read.
 constexpr int kCropPixels = 592, kWideStride = 72, kWidePixels = 528, kPooledStride = 80, kPooledPixels = 144;
 constexpr int kSmallStride = 112, kSmallPixels = 24, kFeatureStride = 1168;
 constexpr int kWide = kCropPixels * 8, kPooled = kWide + kWidePixels * kWideStride;
@@ -47,9 +47,9 @@ __device__ __forceinline__ unsigned int pool3(const unsigned char* in, int row, 
 // logit of a face (over that of none) reaches `least` are appended to chosen [capacity], *chosen_count of them. Where more
 // were kept than the capacity, nothing is done: the pass runs again with more.
 extern "C" __global__ void __launch_bounds__(kThreads, 2)
-    rscan(const uint4* data, int height, int width, int groups, const int* kept, const int* kept_frame,
-          const int* total, int capacity, const float* box, const float* offsets, const RScanWeights* w, float least,
-          float* box_out, float* score, int* chosen, int* chosen_count) {
+    rscan(const uint4* data, int height, int width, int groups, const int* kept, const int* kept_frame, const int* total,
+          int capacity, const float* box, const float* offsets, const RScanWeights* w, float least, float* box_out,
+          float* score, int* chosen, int* chosen_count) {
   extern __shared__ __align__(16) unsigned char shared[];
   __shared__ float partial[6][kItems];
   unsigned char* const wide = shared + kWide;

@@ -14,7 +14,8 @@ constexpr int kInputColumns = 2 * kRow + 2, kInputRows = 2 * kPooledRows + 2;
 constexpr int kInputBytes = kInputRows * kInputColumns * 8;  // 4 halfs a pixel
 constexpr int kPooledStride = 20;                            // bytes: 10 halfs a pixel
 constexpr int kPooledPixels = kPooledRows * kRow + 8;
-constexpr int kMiddleStride = 32;  // bytes: 16 halfs a pixel, its two halves swapped every 4 pixels to spread over the banks
+constexpr int kMiddleStride =
+    32;  // bytes: 16 halfs a pixel, its two halves swapped every 4 pixels to spread over the banks
 static_assert((kMiddleRows * kRow + 2) * kMiddleStride <= kInputBytes, "the second stage's output replaces the input");
 static_assert(kInputBytes + kPooledPixels * kPooledStride == 56000, "what fastface/detect/cuda asks for");
 
@@ -32,9 +33,9 @@ __device__ __forceinline__ float prelu(float x, float slope) { return x > 0.0f ?
 // Appends the cells whose logit of a face (over that of none) reaches `least` to group frame * levels + level:
 // tie[group * capacity + place] = level << 26 | cell. count goes on beyond the capacity, so that an overflow shows.
 // grid.y is the frame.
-extern "C" __global__ void __launch_bounds__(256, 2) scan(const __half* canvas, const Level* levels, int level_count,
-                                                          const ScanWeights* weights, float least, int capacity,
-                                                          unsigned int* tie, int* count) {
+extern "C" __global__ void __launch_bounds__(256, 2)
+    scan(const __half* canvas, const Level* levels, int level_count, const ScanWeights* weights, float least, int capacity,
+         unsigned int* tie, int* count) {
   extern __shared__ __align__(16) unsigned char shared[];
   unsigned char* const pooled = shared + kInputBytes;
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
@@ -152,9 +153,8 @@ extern "C" __global__ void __launch_bounds__(256, 2) scan(const __half* canvas, 
         const int p = q + 8 * half;
 #pragma unroll
         for (int j = 0; j < 2; ++j)
-          *reinterpret_cast<unsigned int*>(middle + p * kMiddleStride + ((j ^ ((p >> 2) & 1)) * 16) + 4 * t) =
-              pack_half2(prelu(sum[j][2 * half] + bias[j][0], slope[j][0]),
-                         prelu(sum[j][2 * half + 1] + bias[j][1], slope[j][1]));
+          *reinterpret_cast<unsigned int*>(middle + p * kMiddleStride + ((j ^ ((p >> 2) & 1)) * 16) + 4 * t) = pack_half2(
+              prelu(sum[j][2 * half] + bias[j][0], slope[j][0]), prelu(sum[j][2 * half + 1] + bias[j][1], slope[j][1]));
       }
     }
   }
@@ -172,8 +172,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) scan(const __half* canvas, 
 #pragma unroll
       for (int kx = 0; kx < 3; ++kx) {
         const int p = tile * 16 + (lane & 15) + kx;
-        const unsigned int address =
-            shared_address(middle) + p * kMiddleStride + (((lane >> 4) ^ ((p >> 2) & 1)) * 16);
+        const unsigned int address = shared_address(middle) + p * kMiddleStride + (((lane >> 4) ^ ((p >> 2) & 1)) * 16);
 #pragma unroll
         for (int ky = 0; ky < 3; ++ky) {
           unsigned int a[4];

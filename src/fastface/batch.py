@@ -320,19 +320,14 @@ def named_devices(devices: Literal["all"] | Sequence[str]) -> tuple[str, ...]:
     from fastface.executor import gpu_count, gpu_problem
 
     if devices == "all":
-        return ("cpu",) if gpu_problem() else tuple(f"cuda:{i}" for i in range(gpu_count()))
+        return tuple(f"cuda:{i}" for i in range(gpu_count()) if not gpu_problem(i)) or ("cpu",)
     names = (devices,) if isinstance(devices, str) else tuple(devices)
     if not names:
         raise InputValidationError("devices names none; give 'all', or names such as 'cpu' and 'cuda:0'")
     for name in names:
         if not isinstance(name, str) or not re.fullmatch(r"cpu|cuda:[0-9]{1,3}", name):
             raise InputValidationError(f"devices holds {name!r}, must be 'all', or names such as 'cpu' and 'cuda:0'")
-    gpus = [name for name in names if name != "cpu"]
-    if gpus:
-        problem = gpu_problem()
-        if problem:
-            raise GPUError(f"{gpus[0]} cannot be used: {problem}")
-        for name in gpus:
-            if int(name.partition(":")[2]) >= gpu_count():
-                raise GPUError(f"{name} cannot be used: there are {gpu_count()} GPUs, from cuda:0 on")
+    for name in names:
+        if name != "cpu" and (problem := gpu_problem(int(name.partition(":")[2]))):
+            raise GPUError(f"{name} cannot be used: {problem}")
     return names

@@ -282,6 +282,10 @@ class CpuExecutor:
         """Nothing to do."""
 
 
+CAPABILITY = (8, 0)
+"""Compute capability that the kernels need: for tensor cores as they use them, and 99 KiB of shared memory a block."""
+
+
 def threads() -> int:
     """Threads that the C++ core may use: as many as torch does."""
     import torch
@@ -306,12 +310,10 @@ def choose_executor(settings: Settings, device: str) -> tuple[Executor, list[str
     named = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", device) if isinstance(device, str) else None
     if device not in ("auto", "cpu") and named is None:
         raise InputValidationError(f"device is {device!r}, must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
-    missing = None if device == "cpu" else gpu_problem()
+    number = int(named[1] or 0) if named else 0
+    missing = None if device == "cpu" else gpu_problem(number)
     if named and missing:
         raise GPUError(f"device={device!r} cannot be used: {missing}")
-    number = int(named[1] or 0) if named else 0
-    if number and number >= (count := gpu_count()):
-        raise GPUError(f"device={device!r} cannot be used: there are {count} GPUs, from cuda:0 on")
     spec = models.resolve(settings.embedder)
     if device == "cpu":
         return CpuExecutor(settings, spec), []
@@ -329,8 +331,8 @@ def gpu_count() -> int:
     return torch.cuda.device_count()
 
 
-def gpu_problem() -> str | None:
-    """Why no NVIDIA GPU can be used, or None if one can."""
+def gpu_problem(number: int = 0) -> str | None:
+    """Why NVIDIA GPU `number` cannot be used, or None if it can."""
     import importlib.util
 
     import torch
@@ -342,4 +344,9 @@ def gpu_problem() -> str | None:
     for module in ("cupy", "PyNvVideoCodec"):
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed (pip install 'fastface-gpu[cuda13]' or [cuda12])"
+    if number >= (count := gpu_count()):
+        return f"there are {count} GPUs, from cuda:0 on"
+    if (capability := torch.cuda.get_device_capability(number)) < CAPABILITY:
+        needed, has = (".".join(map(str, c)) for c in (CAPABILITY, capability))
+        return f"{torch.cuda.get_device_name(number)} has compute capability {has}, must have {needed} or more"
     return None

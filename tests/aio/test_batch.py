@@ -96,12 +96,28 @@ def test_wrong_settings_are_said_once(film: Film, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(fastface.InputValidationError, match="must be several paths"):
         fastface.process_many(str(film.path))
     assert fastface.process_many([], devices=["cpu"]) == []
-    monkeypatch.setattr("fastface.executor.gpu_problem", lambda: None)
-    monkeypatch.setattr("fastface.executor.gpu_count", lambda: 3)
-    assert named_devices("all") == ("cuda:0", "cuda:1", "cuda:2")
-    with pytest.raises(fastface.GPUError, match="cuda:3 cannot be used: there are 3"):
+
+
+def test_devices_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three GPUs, of which the second is too old."""
+    import torch
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    for name, value in (
+        ("is_available", lambda: True), ("device_count", lambda: 3), ("get_device_name", lambda n: f"GPU {n}"),
+        ("get_device_capability", lambda n: (7, 5) if n == 1 else (9, 0)),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, value)
+    assert named_devices("all") == ("cuda:0", "cuda:2")
+    assert named_devices(["cpu", "cuda:2"]) == ("cpu", "cuda:2")
+    with pytest.raises(fastface.GPUError, match="cuda:3 cannot be used: there are 3 GPUs"):
         named_devices(["cuda:3"])
-    monkeypatch.setattr("fastface.executor.gpu_problem", lambda: "there is none")
+    with pytest.raises(fastface.GPUError, match=r"cuda:1 .* GPU 1 has compute capability 7.5, must have 8.0 or more"):
+        named_devices(["cuda:1"])
+    with pytest.raises(fastface.GPUError, match=r"device='cuda:1' cannot be used: GPU 1 has compute capability 7.5"):
+        fastface.Pipeline(device="cuda:1")
+    monkeypatch.setattr("fastface.executor.gpu_problem", lambda number=0: "there is none")
     assert named_devices("all") == ("cpu",)
     with pytest.raises(fastface.GPUError, match="there is none"):
         named_devices(["cpu", "cuda:0"])

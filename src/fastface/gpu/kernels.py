@@ -57,6 +57,14 @@ def kernel(file: str, function: str, *, output: str = "float32", depth: int = 8,
 
 
 @functools.cache
+def shared_memory_limit(device: int) -> int:
+    """Bytes of shared memory that a block may ask for."""
+    import cupy
+
+    return int(cupy.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"])
+
+
+@functools.cache
 def _driver() -> Any:
     """The driver's library, called without giving the interpreter's lock away: a launch takes microseconds, to get the
     lock back from busy threads may take milliseconds."""

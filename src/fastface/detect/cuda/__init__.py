@@ -22,12 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastface.detect.cuda.buffers import MAX_SORT, Buffers, Capacity, Fact, Result
+from fastface.detect.cuda.buffers import SORT_BYTES, Buffers, Capacity, Fact, Result, most_sorted
 from fastface.detect.cuda.plan import windows
 from fastface.detect.cuda.weights import (
     cell_weights,
-    conv_weights,
     dense_weights,
+    onet_weights,
+    rnet_weights,
     rscan_weights,
     scan_weights,
     stored_net,
@@ -35,7 +36,7 @@ from fastface.detect.cuda.weights import (
 from fastface.detect.mtcnn import load_nets
 from fastface.errors import GPUMemoryError
 from fastface.gpu.frames import DeviceFrames
-from fastface.gpu.kernels import FRAMES, Program, kernel, launch
+from fastface.gpu.kernels import FRAMES, Program, kernel, launch, shared_memory_limit
 from fastface.gpu.precision import exact_float32
 from fastface.settings import DetectorSettings
 from fastface.types import Detections, FrameFaces
@@ -52,7 +53,7 @@ FRAMES_A_PASS = 32
 _LOOK = 16
 """Submissions from one look at the free memory to the next, where it was short."""
 
-_SCAN_MEMORY, _CELLS_MEMORY, _RSCAN_MEMORY, _RNET_MEMORY, _ONET_MEMORY = 56000, 53008, 75648, 74672, 208256
+_SCAN_MEMORY, _CELLS_MEMORY, _RSCAN_MEMORY, _RNET_MEMORY, _ONET_MEMORY = 56000, 53008, 75648, 42240, 100352
 _RNET_DENSE_MEMORY, _ONET_DENSE_MEMORY = 46080, 92160
 
 
@@ -94,8 +95,7 @@ class CudaMTCNN:
     Args:
         settings: see :class:`fastface.settings.DetectorSettings`.
         device: number of the GPU.
-        precision: "fp16" or "fp32", of the scan for candidates; what decides is float32 either way. A GPU of compute
-            capability below 8.0 scans in float32.
+        precision: "fp16" or "fp32", of the scan for candidates; what decides is float32 either way.
     """
 
     name = "mtcnn"
@@ -103,8 +103,7 @@ class CudaMTCNN:
     def __init__(self, settings: DetectorSettings, device: int = 0, precision: str = "fp16") -> None:
         self.settings = settings
         self.device = torch.device("cuda", device)
-        capable = torch.cuda.get_device_capability(self.device) >= (8, 0)
-        self.precision = precision if capable else "fp32"
+        self.precision = precision
         self.capacity = Capacity()
         self.frames_a_pass = self.fewest = FRAMES_A_PASS
         self._submitted = 0
@@ -112,15 +111,14 @@ class CudaMTCNN:
         self._scan_net = load_nets(self.device, torch.float32)[0] if self.precision == "fp32" else None
         self._rscan_weights = self._upload(rscan_weights(rnet))
         self._scan_weights, self._cell_weights = self._upload(scan_weights(pnet)), self._upload(cell_weights(pnet))
-        self._rnet, self._onet = (
-            self._upload(conv_weights(rnet, (1, 2, 3))),
-            self._upload(conv_weights(onet, (1, 2, 3, 4))),
-        )
+        self._rnet, self._onet = self._upload(rnet_weights(rnet)), self._upload(onet_weights(onet))
         self._rnet_dense = self._upload(dense_weights(rnet.dense4, rnet.prelu4, (rnet.dense5_1, rnet.dense5_2)))
         self._onet_dense = self._upload(
             dense_weights(onet.dense5, onet.prelu5, (onet.dense6_1, onet.dense6_2, onet.dense6_3))
         )
         self._processors = torch.cuda.get_device_properties(self.device).multi_processor_count
+        self._shared_memory = shared_memory_limit(device)
+        self._max_sort = most_sorted(self._shared_memory)
         self._buffers: Buffers | None = None
         self._busy = torch.cuda.Event()  # the last use of the buffers
         self._results: list[Result] = []
@@ -237,7 +235,7 @@ class CudaMTCNN:
         Args:
             box: [I, 4] float32; score: [I] float32 > 0; tie: [I] int32 (read as unsigned) or None.
             start, count: [G * parts] int32.
-            most: items of a group that may take part, at most 16384.
+            most: items of a group that may take part; as many at most as fit into shared memory.
             least: items of this score or less do not take part.
             threshold: a box goes where its overlap with a kept one is above.
             minimum: overlap over the smaller box, sides + 1.
@@ -248,8 +246,8 @@ class CudaMTCNN:
             kept [capacity] int32, kept items; group [capacity] int32; start [G] and count [G] int32, where those of
             each group are; facts [2] int32: how many there are, and what did not fit.
         """
-        if not 1 <= most <= MAX_SORT:
-            raise ValueError(f"most is {most}, must be from 1 to {MAX_SORT}")
+        if not 1 <= most <= self._max_sort:
+            raise ValueError(f"most is {most}, must be from 1 to {self._max_sort}")
         groups, most = len(start) // parts, 1 << max(most - 1, 0).bit_length()
         capacity = len(score) if capacity is None else capacity
 
@@ -284,14 +282,15 @@ class CudaMTCNN:
         capacity: int,
         *out: Tensor,
     ) -> None:
-        in_shared = most <= 4096
+        with_boxes = (SORT_BYTES + 16) * most
+        in_shared = with_boxes <= self._shared_memory
         program.add(
             self._kernel("nms", "nms"),
             (groups,),
             256,
             *(box, score, tie, items, start, count, parts, limit, most, in_shared, float(least), float(threshold)),
             *(minimum, capacity, *out),
-            shared_memory=(29 if in_shared else 13) * most,
+            shared_memory=with_boxes if in_shared else SORT_BYTES * most,
         )
 
     # The cascade
@@ -380,7 +379,7 @@ class CudaMTCNN:
         with self._lock:
             short = [f for f in (t.cpu().numpy() for t in facts) if f[Fact.FAILED : Fact.CELLS_FULL + 1].any()]
             for f in short:
-                self.capacity = self.capacity.at_least(self.capacity.grown(f))
+                self.capacity = self.capacity.at_least(self.capacity.grown(f, self._max_sort))
             return bool(short)
 
     def _collect(
@@ -391,7 +390,7 @@ class CudaMTCNN:
             facts, thumbnails, records = result.read(len(frames))
             if facts[Fact.FAILED : Fact.CELLS_FULL + 1].any():
                 with self._lock, torch.cuda.stream(stream):
-                    self.capacity = self.capacity.at_least(result.capacity.grown(facts))
+                    self.capacity = self.capacity.at_least(result.capacity.grown(facts, self._max_sort))
                     again = self.submit(frames)
                 part = again.result()[0]
             else:
@@ -499,7 +498,7 @@ class CudaMTCNN:
             thresholds = settings.thresholds
             self._nms(
                 program, n * len(plan), b.cell_box, b.cell_score, b.cell_tie, None, b.cell_start, b.cell_count, 1,
-                c.cells, min(c.cells, MAX_SORT), 0.0, 0.5, False, b.n * c.levels, b.level_kept, b.level_group,
+                c.cells, min(c.cells, self._max_sort), 0.0, 0.5, False, b.n * c.levels, b.level_kept, b.level_group,
                 b.level_start, b.level_count, total[0], failed[0],
             )  # fmt: skip
             self._nms(
@@ -517,7 +516,7 @@ class CudaMTCNN:
                     b.refine_box, b.refine_score, *chosen, shared_memory=_RSCAN_MEMORY,
                 )  # fmt: skip
             program.add(
-                self._kernel("rnet", "rnet", depth=depth), (2 * self._processors,), 352,
+                self._kernel("rnet", "rnet", depth=depth), (4 * self._processors,), 128,
                 FRAMES, geometry, b.refine_kept, b.refine_frame, total[1], b.n * c.refine, *chosen, b.cell_box,
                 b.cell_offsets, self._rnet, b.refine_box, b.refine_features, shared_memory=_RNET_MEMORY,
             )  # fmt: skip
@@ -532,7 +531,7 @@ class CudaMTCNN:
                 b.decide_count, total[2], failed[2],
             )  # fmt: skip
             program.add(
-                self._kernel("onet", "onet", depth=depth), (2 * self._processors,), 512,
+                self._kernel("onet", "onet", depth=depth), (2 * self._processors,), 256,
                 FRAMES, geometry, b.decide_kept, b.decide_frame, total[2], b.n * c.decide, b.refine_box,
                 b.refine_offsets, self._onet, b.decide_box, b.decide_features, shared_memory=_ONET_MEMORY,
             )  # fmt: skip

@@ -21,8 +21,13 @@ FACTS = 16
 RECORD = 17 + SIGNATURE_SIZE
 """float32 of a face: frame, box, score, landmarks, sharpness, look."""
 
-MAX_SORT = 16384
-"""Items of one group that the suppression kernel sorts in shared memory (13 bytes each)."""
+SORT_BYTES = 13
+"""Shared memory that the suppression kernel takes for each item of a group; 16 more where boxes are there as well."""
+
+
+def most_sorted(shared_memory: int) -> int:
+    """Items of one group that fit into that many bytes: a power of two."""
+    return 1 << (shared_memory // SORT_BYTES).bit_length() - 1
 
 FIRST_COPY = 12
 """Faces a frame that come to the host with the counts; more need a second copy."""
@@ -58,8 +63,8 @@ class Capacity:
     sort_refine: int = 512
     sort_decide: int = 256
 
-    def grown(self, facts: np.ndarray[Any, Any]) -> Capacity:
-        """Twice as large wherever something did not fit.
+    def grown(self, facts: np.ndarray[Any, Any], max_sort: int) -> Capacity:
+        """Twice as large wherever something did not fit; at most `max_sort` items are sorted at once.
 
         Raises:
             GPUError: more than the kernels can do.
@@ -74,9 +79,9 @@ class Capacity:
             if sort and facts[Fact.FAILED + i] & 1:
                 bigger[sort] = 2 * getattr(self, sort)
         for name in ("cells", "sort_levels", "sort_refine", "sort_decide"):
-            if bigger.get(name, 0) > MAX_SORT:
+            if bigger.get(name, 0) > max_sort:
                 raise GPUError(
-                    f"over {MAX_SORT} candidates in one frame, more than the GPU suppresses: raise thresholds or "
+                    f"over {max_sort} candidates in one frame, more than the GPU suppresses: raise thresholds or "
                     "min_face_size, or use device='cpu'"
                 )
         return replace(self, **bigger)

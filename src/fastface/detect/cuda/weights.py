@@ -89,24 +89,19 @@ def scan_weights(net: Any) -> Array:
 
 def rscan_weights(net: Any) -> Array:
     """RScanWeights of rscan.cu, from facenet-pytorch's RNet: bytes."""
-    w1, w2, w3 = (_array(c.weight) for c in (net.conv1, net.conv2, net.conv3))
-    first = np.zeros((3, 4, 4, 32), np.float32)  # [ky][pixel][colour][channel]
-    first[:, :3, :3, :28] = w1.transpose(2, 3, 1, 0)
+    w2, w3 = (_array(c.weight) for c in (net.conv2, net.conv3))
     second = np.zeros((9, 32, 48), np.float32)
     second[:, :28] = w2.transpose(2, 3, 1, 0).reshape(9, 28, 48)
     third = w3.transpose(2, 3, 1, 0).reshape(4, 48, 64)
     # facenet-pytorch flattens in the order (column, row, channel), the kernel in (row, column, channel).
     dense = _array(net.dense4.weight).reshape(128, 3, 3, 64).transpose(2, 1, 3, 0).reshape(576, 128)
-    wide = [np.zeros(32, np.float32), np.zeros(32, np.float32)]
-    for padded, part in zip(wide, _biases(net, (1,)), strict=True):
-        padded[:28] = part
     head, bias = _array(net.dense5_1.weight), _array(net.dense5_1.bias)
     return _bytes(
-        fragment(first.reshape(3, 16, 4, 8).transpose(0, 2, 1, 3)),
+        fragment(_first_layer(net).reshape(3, 16, 4, 8).transpose(0, 2, 1, 3)),
         fragment(second.reshape(9, 2, 16, 6, 8).transpose(0, 1, 3, 2, 4)),
         fragment(third.reshape(4, 3, 16, 8, 8).transpose(0, 1, 3, 2, 4)),
         fragment(dense.reshape(36, 16, 16, 8).transpose(0, 2, 1, 3)),
-        *wide,
+        *_wide(net),
         *_biases(net, (2, 3)),
         _array(net.dense4.bias),
         _array(net.prelu4.weight),
@@ -118,6 +113,11 @@ def rscan_weights(net: Any) -> Array:
 def _biases(net: Any, layers: tuple[int, ...]) -> list[Array]:
     """Bias and slope of convolutions by turns."""
     return [_array(t) for i in layers for t in (getattr(net, f"conv{i}").bias, getattr(net, f"prelu{i}").weight)]
+
+
+def _wide(net: Any) -> list[Array]:
+    """Bias and slope of R-Net's first layer, 28 channels, padded to 32."""
+    return [np.pad(part, (0, 32 - len(part))) for part in _biases(net, (1,))]
 
 
 def _by_input(conv: Any) -> Array:
@@ -143,9 +143,51 @@ def cell_weights(net: Any) -> Array:
     )
 
 
-def conv_weights(net: Any, layers: tuple[int, ...]) -> Array:
-    """RNetWeights of rnet.cu (layers 1, 2, 3) or ONetWeights of onet.cu (1, 2, 3, 4), from facenet-pytorch's: bytes."""
-    return _bytes(*(_by_input(getattr(net, f"conv{i}")) for i in layers), *_biases(net, layers))
+def split_fragment(b: Array) -> tuple[Array, float]:
+    """B of mma.m16n8k16 in two parts of half precision, scaled so that both are normal numbers.
+
+    Args:
+        b: [..., 16, 8], inputs by outputs.
+
+    Returns:
+        [..., 32, 8] float16, each lane's four of the high parts and four of what these leave over; and the factor, a
+        power of two, by which sums become those of `b`.
+    """
+    scale = 2.0 ** np.floor(np.log2(128 / np.abs(b).max()))
+    scaled = b.astype(np.float64) * scale
+    high = scaled.astype(np.float16)
+    low = (scaled - high).astype(np.float16)
+    return np.concatenate([fragment(high), fragment(low)], -1), float(1 / scale)
+
+
+def _split_layers(*layers: Array) -> list[Array]:
+    """Layers [steps, 16 inputs, outputs], as R- and O-Net's kernels take them, and their factors, four."""
+    split = [split_fragment(w.reshape(-1, 16, w.shape[-1] // 8, 8).transpose(0, 2, 1, 3)) for w in layers]
+    factors = np.ones(4, np.float32)
+    factors[: len(split)] = [factor for _, factor in split]
+    return [*(parts for parts, _ in split), factors]
+
+
+def _first_layer(net: Any) -> Array:
+    """conv1 as it sees 4 pixels of 4 colours side by side: [ky, pixel, colour, 32 outputs]."""
+    w = _array(net.conv1.weight).transpose(2, 3, 1, 0)
+    out = np.zeros((3, 4, 4, 32), np.float32)
+    out[:, :3, :3, : w.shape[-1]] = w
+    return out
+
+
+def rnet_weights(net: Any) -> Array:
+    """RNetWeights of rnet.cu, from facenet-pytorch's RNet: bytes."""
+    second = np.zeros((3, 3, 32, 48), np.float32)
+    second[:, :, :28] = _array(net.conv2.weight).transpose(2, 3, 1, 0)
+    third = _array(net.conv3.weight).transpose(2, 3, 1, 0)
+    return _bytes(*_split_layers(_first_layer(net), second, third), *_wide(net), *_biases(net, (2, 3)))
+
+
+def onet_weights(net: Any) -> Array:
+    """ONetWeights of onet.cu, from facenet-pytorch's ONet: bytes."""
+    rest = (_array(getattr(net, f"conv{i}").weight).transpose(2, 3, 1, 0) for i in (2, 3, 4))
+    return _bytes(*_split_layers(_first_layer(net), *rest), *_biases(net, (1, 2, 3, 4)))
 
 
 def dense_weights(hidden: Any, prelu: Any, heads: tuple[Any, ...]) -> Array:

@@ -1,0 +1,201 @@
+"""The GPU's kernels without a GPU: compiled for the CPU (see tests/simulated), and compared with the same twins."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from detect import test_cuda as on_a_gpu
+from fastface.errors import GPUError
+from fastface.gpu import kernels
+from fastface.settings import DetectorSettings
+from simulated.device import SimulatedGPU, install
+
+
+@pytest.fixture(scope="module")
+def gpu(tmp_path_factory):
+    return SimulatedGPU(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(scope="module")
+def torch(gpu):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield install(gpu, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def cascade(torch):
+    from fastface.detect.cuda import CudaMTCNN
+
+    return CudaMTCNN(DetectorSettings(), precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def half(torch):
+    from fastface.detect.cuda import CudaMTCNN
+
+    return CudaMTCNN(DetectorSettings(), precision="fp16")
+
+
+@pytest.fixture(params=["first to last", "last to first"])
+def order(gpu, request):
+    """A barrier that is missing shows where threads come in another order."""
+    gpu.order = request.param == "last to first"
+    yield
+    gpu.order = 0
+
+
+def test_refining_and_deciding_networks_equal_torch(torch, cascade, order):
+    on_a_gpu.test_refining_and_deciding_networks_equal_torch(torch, cascade)
+
+
+def test_refining_scan_equals_rnet(torch, half, order):
+    on_a_gpu.test_refining_scan_equals_rnet(torch, half)
+
+
+@pytest.mark.parametrize("size", [(97, 131), (203, 250)])
+def test_scan_and_cells_equal_pnet(torch, half, cascade, order, size):
+    on_a_gpu.test_scan_and_cells_equal_pnet(torch, half, cascade, size)
+
+
+@pytest.mark.parametrize("size", [(97, 131), (360, 640)])
+def test_pyramid_equals_torch(torch, cascade, half, size):
+    on_a_gpu.test_pyramid_equals_torch(torch, cascade, half, size)
+
+
+@pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_nv12_is_converted_and_rotated(torch, cascade, matrix, full, rotation):
+    on_a_gpu.test_nv12_is_converted_and_rotated(torch, cascade, matrix, full, rotation)
+
+
+def test_p016_equals_nv12(torch, cascade):
+    on_a_gpu.test_p016_equals_nv12(torch, cascade)
+
+
+def test_crops_equal_twins(torch, cascade, order):
+    on_a_gpu.test_crops_equal_twins(torch, cascade)
+
+
+def test_empty_rectangles_give_zeros(torch, cascade):
+    on_a_gpu.test_empty_rectangles_give_zeros(torch, cascade)
+
+
+@pytest.mark.parametrize("minimum", [False, True])
+@pytest.mark.parametrize("most", [40, 900])
+def test_nms_equals_twin(torch, cascade, order, minimum, most):
+    on_a_gpu.test_nms_equals_twin(torch, cascade, minimum, most)
+
+
+def test_nms_over_lists_of_items_and_its_limits(torch, cascade, order):
+    on_a_gpu.test_nms_over_lists_of_items_and_its_limits(torch, cascade)
+
+
+def test_no_face_and_tiny_frames(torch, cascade):
+    on_a_gpu.test_no_face_and_tiny_frames(torch, cascade)
+
+
+@pytest.mark.media
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_the_cascade_equals_the_cpu(torch, media, precision):
+    """Faces of a real picture, from its pixels to landmarks."""
+    from fastface.decode import LibavDecoder
+    from fastface.detect import MTCNN
+    from fastface.detect.cuda import CudaMTCNN
+
+    settings = DetectorSettings(min_face_size=30)
+    with LibavDecoder(media / "hamilton.mp4", every=40, batch_size=1) as decoder:
+        pixels = next(iter(decoder)).pixels
+    wanted = MTCNN(settings).detect(pixels)
+    got = CudaMTCNN(settings, precision=precision).detect(on_a_gpu.on_gpu(torch, pixels))
+    assert len(wanted) >= 1
+    assert got.row.tolist() == wanted.row.tolist()
+    np.testing.assert_allclose(got.box, wanted.box, atol=2e-3)
+    np.testing.assert_allclose(got.score, wanted.score, atol=2e-5)
+    np.testing.assert_allclose(got.landmarks, wanted.landmarks, atol=2e-3)
+    np.testing.assert_allclose(got.appearance, wanted.appearance, atol=2e-3)
+
+
+def test_split_products_are_as_exact_as_float32(torch, cascade):
+    """O-Net's features against float64: no further off than torch's in float32, which rounds each sum."""
+    from fastface.detect import geometry, ops
+    from fastface.detect.cuda import CudaMTCNN
+    from fastface.detect.cuda.buffers import Fact
+    from fastface.detect.mtcnn import load_nets
+
+    pixels = on_a_gpu.picture(np.random.default_rng(12), 1, 200, 260)
+    loose = CudaMTCNN(DetectorSettings(thresholds=(0.5, 0.1, 0.1)), precision="fp32")
+    b, result = on_a_gpu.run(torch, loose, on_a_gpu.on_gpu(torch, pixels))
+    count = int(result.read(1)[0][Fact.DECIDE])
+    box, frame = b.decide_box[:count], b.decide_frame[:count].long()
+    rects = geometry.pixel_rects(box, 200, 260)
+    seen = geometry.not_empty(rects)
+    assert int(seen.sum()) >= 5
+    crops = ops.crop_area(torch.from_numpy(pixels), frame[seen], rects[seen].contiguous(), 48)
+    onet = load_nets(torch.device("cpu"), torch.float32)[2]
+    bound = 1.0  # of what a layer is given, whatever the picture
+    for i in (1, 2, 3):
+        weight, bias = getattr(onet, f"conv{i}").weight, getattr(onet, f"conv{i}").bias
+        assert float(getattr(onet, f"prelu{i}").weight.abs().max()) <= 1
+        bound = float((weight.abs().flatten(1).sum(1) * bound + bias.abs()).max())
+    assert bound < 2300  # as csrc/cuda/split.cuh says
+
+    def features(net, x):
+        for i in (1, 2, 3):
+            x = getattr(net, f"pool{i}")(getattr(net, f"prelu{i}")(getattr(net, f"conv{i}")(x)))
+        return net.prelu4(net.conv4(x)).flatten(1)
+
+    with torch.inference_mode():
+        plain = features(onet, crops)
+        exact = features(copy.deepcopy(onet).double(), crops.double())
+    ours = (b.decide_features[:count][seen] - exact).square().mean().sqrt()
+    theirs = (plain - exact).square().mean().sqrt()
+    print(f"rms error of O-Net's features: {ours:.2g}, float32 {theirs:.2g}")
+    assert ours <= theirs < 1e-6
+
+
+_RACE = """
+namespace fastface {
+extern "C" __global__ void turn(int* out) {
+  extern __shared__ __align__(16) int seen[];
+  seen[threadIdx.x] = threadIdx.x;
+  BARRIER
+  out[threadIdx.x] = seen[(threadIdx.x + 32) % 64];
+}
+extern "C" __global__ void beyond(int* out) {
+  extern __shared__ __align__(16) int seen[];
+  out[threadIdx.x] = seen[threadIdx.x];
+}
+}  // namespace fastface
+"""
+
+
+def test_the_simulation_sees_what_is_wrong(tmp_path, monkeypatch):
+    """A missing barrier, shared memory that was never written, and more of it than there is."""
+    (tmp_path / "cuda").mkdir()
+    for name, barrier in (("good", "__syncthreads();"), ("bad", "")):
+        (tmp_path / "cuda" / f"{name}.cu").write_text(_RACE.replace("BARRIER", barrier))
+    gpu = SimulatedGPU(tmp_path, sources=tmp_path)
+    fake = install(gpu, monkeypatch)
+    turned = (np.arange(64) + 32) % 64
+
+    def outcome(file, function, shared=256):
+        out = fake.zeros(64, dtype=fake.int32)
+        kernels.launch(0, 0, gpu.kernel(file, function), (1,), 64, out, shared_memory=shared)
+        return out.tolist()
+
+    for gpu.order in (0, 1):
+        assert outcome("good", "turn") == turned.tolist()
+    gpu.order = 0
+    first = outcome("bad", "turn")
+    gpu.order = 1
+    assert first != turned.tolist() or outcome("bad", "turn") != turned.tolist()
+    assert outcome("good", "beyond") == [-1] * 64  # as NaN, in a float
+    with pytest.raises(GPUError, match="could not be launched"):
+        outcome("good", "turn", gpu.shared_limit + 1)
