@@ -43,7 +43,7 @@ class TestJobs:
         id = row.get_attribute("data-job")
         row.get_by_role("link", name="mine.mp4").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("mine.mp4")
-        expect(page.locator(".head")).to_have_attribute("data-state", "done")
+        expect(page.locator(".about")).to_have_attribute("data-state", "done")
         expect(page.locator(".lane").first).to_be_visible()
         people = httpx.get(f"{url}/v1/jobs/{id}/people").json()["people"]
         assert page.locator(".lane").count() == len(people) >= 3
@@ -98,13 +98,13 @@ class TestJobs:
         first = number(row.locator(".doing").inner_text())
         wait_for(lambda: number(row.locator(".doing").inner_text()) > first, PATIENCE / 1000)
         row.get_by_role("link").click()
-        doing = page.locator(".head .doing")
+        doing = page.locator(".about .doing")
         expect(doing).to_have_text(re.compile(r"of \d,\d{3} frames"))
         second = number(doing.inner_text())
         wait_for(lambda: number(doing.inner_text()) > second, PATIENCE / 1000)
-        assert float(page.locator(".head .progress i").evaluate("e => parseFloat(e.style.width)")) > 0
+        assert float(page.locator(".about .progress i").evaluate("e => parseFloat(e.style.width)")) > 0
         page.get_by_role("button", name="Cancel long.mp4").click()
-        expect(page.locator(".head .pill")).to_have_text("cancelled")
+        expect(page.locator(".about .pill")).to_have_text("cancelled")
         page.get_by_role("button", name="Remove long.mp4").click()
         page.get_by_role("button", name="Keep").click()
         page.get_by_role("button", name="Remove long.mp4").click()

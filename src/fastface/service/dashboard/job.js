@@ -30,7 +30,7 @@ export function openJob(main, signal, id) {
     if (removed) location.hash = "#/";
     else show(now);
   });
-  const head = h("section", { class: "card head", hidden: true },
+  const head = h("section", { class: "card about", hidden: true },
     h("div", { class: "bar" }, title, parts.pill, end.button), parts.doing, parts.bar, parts.facts);
   const body = h("div");
   main.append(h("p", { class: "crumb" }, h("a", { href: "#/" }, icon("back"), "All jobs")), head, body);
