@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,14 @@ import pytest
 from asking import SETTINGS, until_over
 from browsing import PATIENCE, Tabs, over, serving
 from fastapi.testclient import TestClient
+from owners import Served
 
 from fastface.service.app import ServiceSettings, create_app
 from fastface.service.embedded import EmbeddedJobs
 from fastface.service.keys import Keys
 from fastface.service.place import Place
 from fastface.service.worker import WorkerOptions
-from film import MODEL, PEOPLE, Film, shrunk
+from film import MODEL, Film, shrunk
 
 
 @pytest.fixture(scope="session")
@@ -57,23 +56,6 @@ def jobs(request: pytest.FixtureRequest, place: Place) -> Iterator[Any]:
     keeper = EmbeddedJobs(place.database, max_attempts=3)
     yield keeper
     keeper.close()
-
-
-@dataclass(frozen=True)
-class Served:
-    """A service with a worker and keys: of ann, who asks, and of bob, who has no business with what is hers."""
-
-    ann: TestClient
-    bob: TestClient
-    place: Place
-    jobs: EmbeddedJobs
-    film: Film
-
-    def photograph(self, who: int, number: int = 0) -> bytes:
-        """A photograph of one of the film's people, as JPEG."""
-        out = io.BytesIO()
-        self.film.stock[PEOPLE[who]][number].pixels().convert("RGB").save(out, "JPEG", quality=95)
-        return out.getvalue()
 
 
 @pytest.fixture(scope="session")
