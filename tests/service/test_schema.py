@@ -69,6 +69,8 @@ include-method = "DELETE"
 [operations.parameters]
 "path.id" = "{"0" * 32}"
 "path.g" = "nothing"
+[operations.checks.ensure_resource_availability]
+enabled = false
 """
 
 

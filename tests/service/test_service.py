@@ -86,6 +86,10 @@ class TestJobs:
             assert answer.status_code == 200, (format, answer.text)
             assert answer.headers["content-disposition"].endswith(f'{format.ending}"')
             assert answer.content
+            if format.name in ("csv-faces", "vtt-chapters", "otio", "parquet"):
+                kinds = {"csv-faces": "text/csv", "vtt-chapters": "text/vtt", "otio": "application/json"}
+                kind = answer.headers["content-type"].partition(";")[0]
+                assert kind == kinds.get(format.name, "application/octet-stream")
         refusal(working.get(f"/v1/jobs/{job['id']}/timeline?format=../x"), 422, "bad_input")
         refusal(working.get(f"/v1/jobs/{job['id']}/timeline?format=mot&rate=25"), 422, "bad_input")
 
@@ -175,7 +179,10 @@ class TestAsking:
         answer = client.post("/v1/jobs", content=body, headers={"content-type": "application/json"})
         refusal(answer, 422, "invalid_request")
 
-    @pytest.mark.parametrize("settings_", [{"every": 0}, {"factor": 10**400}, {"device": "cuda"}, {"limits": {}}, {"thresholds": [9, 9, 9]}])
+    @pytest.mark.parametrize(
+        "settings_",
+        [{"every": 0}, {"factor": 10**400}, {"device": "cuda"}, {"limits": {}}, {"thresholds": [9, 9, 9]}],
+    )
     def test_settings_that_no_job_may_have(self, client: TestClient, settings_: dict[str, Any]) -> None:
         refusal(client.post("/v1/jobs", json={"path": "film.mp4", "settings": settings_}), 422, "bad_input")
         answer = client.post("/v1/jobs", params={"settings": json.dumps(settings_)}, content=b"x", headers=VIDEO)

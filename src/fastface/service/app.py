@@ -116,7 +116,7 @@ def _add_errors(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
-        headers = dict(error.headers or {})
+        headers = {name.lower(): value for name, value in (error.headers or {}).items()}
         if error.status_code == 405:  # the framework names the methods of one route, but a path has several
             headers["allow"] = ", ".join(_methods(request))
         return answer(request, Refused(error.status_code, code, str(error.detail)), headers)

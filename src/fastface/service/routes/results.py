@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import secrets
 from typing import Annotated, Any
 
@@ -45,7 +44,11 @@ NewName = Annotated[PersonIn, Depends(json_body(PersonIn))]
 Cut = Annotated[ClipIn, Depends(json_body(ClipIn))]
 
 _FILE = {"schema": {"type": "string", "format": "binary"}}
-_BYTES = {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": _FILE}
+_MEDIA = {".json": "application/json", ".otio": "application/json", ".csv": "text/csv", ".vtt": "text/vtt",
+          ".txt": "text/plain", ".edl": "text/plain"}  # fmt: skip
+"""Of an export's ending; of others application/octet-stream. Not left to the machine's own table."""
+
+_BYTES = {media: _FILE for media in (*_MEDIA.values(), "application/octet-stream")} | {"application/json": {}}
 
 
 def router(context: Context) -> APIRouter:
@@ -157,6 +160,6 @@ def _exported(context: Context, id: str, owner: str, name: str, *, embeddings: b
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    media = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    media = _MEDIA.get(path.suffix, "application/octet-stream")
     return FileResponse(path, media_type=media, filename=f"{job.id}{chosen.ending}",
                         background=BackgroundTask(path.unlink, missing_ok=True))  # fmt: skip
