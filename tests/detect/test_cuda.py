@@ -89,15 +89,16 @@ def run(torch, cascade, frames):
 def test_pyramid_equals_torch(torch, cascade, half, size):
     """Every level, by a thread a pixel and by a warp a pixel, and the thumbnails."""
     from fastface.detect import ops
+    from fastface.detect.cuda import levels
 
     rng = np.random.default_rng(1)
     pixels = picture(rng, 3, *size)
     for detector, tolerance in ((cascade, 1e-6), (half, 6e-4)):
         frames = on_gpu(torch, pixels)
         buffers, result = run(torch, detector, frames)
-        levels = detector.levels(buffers, len(pixels))
-        assert len(levels) == len(buffers.plan) > 2
-        for level in levels:
+        images = levels(buffers, len(pixels))
+        assert len(images) == len(buffers.plan) > 2
+        for level in images:
             wanted = ops.resize_area_reference(torch.from_numpy(pixels), *level.shape[2:])
             torch.testing.assert_close(level.float().cpu(), wanted, atol=max(tolerance, 2e-6), rtol=0)
         small = ops.resize_area_reference(torch.from_numpy(pixels), 18, 32) * 128 + 127.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -177,18 +178,20 @@ def _libav(path: Path, every: int, batch_size: int | None) -> str:
         return "decoded" if decoder.stats.skipped == 0 else "decoded in part"
 
 
-def _nvdec(path: Path, every: int, batch_size: int | None, sessions: int, ordered: bool) -> str:
+def _nvdec(path: Path, every: int, batch_size: int | None, sessions: int, ordered: bool, gpu: bool = False) -> str:
+    """Decode by NVDEC, or by what stands for it."""
     settings: dict[str, Any] = {"sessions": sessions, "ordered": ordered, "memory": 16 << 20, "min_frames": 5}
     maker = Gpu.maker()
+    settings["_backend"] = None if gpu else maker
     try:
-        with NvdecDecoder(path, every=every, batch_size=batch_size, _backend=maker, **settings) as decoder:
+        with NvdecDecoder(path, every=every, batch_size=batch_size, **settings) as decoder:
             index: list[int] = []
             time: list[float] = []
             for batch in decoder:
                 assert len(batch.index) == len(batch.pixels)
                 index += batch.index.tolist()
                 time += batch.time.tolist()
-                batch.release(1)
+                batch.release(0 if gpu else 1)
             if not ordered:
                 order = np.argsort(index)
                 index, time = [index[i] for i in order], [time[i] for i in order]
@@ -220,6 +223,29 @@ def video(rng: random.Random, sources: Path, folder: Path) -> tuple[list[str], l
         if ended is not None:
             outcome.append(ended)
     return done, [f"libav: {outcome[0]}", f"nvdec: {outcome[1]}"]
+
+
+def nvdec(rng: random.Random, sources: Path, folder: Path) -> tuple[list[str], list[str]]:
+    """A damaged video through a GPU's decoder; every eighth through all of the pipeline there."""
+    clips = sorted(p for p in sources.iterdir() if p.suffix not in (".json", ".gallery"))
+    path = folder / "case"
+    done = mutate.damage_video(rng, clips, path)
+    every, batch_size = rng.choice((1, 1, 3)), rng.choice((None, 1, 4))
+    sessions, ordered = rng.randint(1, 3), rng.random() < 0.7
+    outcome: list[str] = []
+    ended = _ask(outcome, lambda: _nvdec(path, every, batch_size, sessions, ordered, gpu=True))
+    told = [f"decoding: {ended or outcome.pop()}"]
+    if rng.random() < 0.125:
+        timeline = _ask(outcome, lambda: _pipeline().process(path))
+        told.append(f"processing: {outcome.pop() if timeline is None else 'done'}")
+    return done, told
+
+
+@functools.cache
+def _pipeline() -> Any:
+    from fastface import Pipeline
+
+    return Pipeline(device="cuda", embedder="facenet-msceleb1m")
 
 
 def timeline(rng: random.Random, sources: Path, folder: Path) -> tuple[list[str], list[str]]:
@@ -302,8 +328,19 @@ def gallery(rng: random.Random, sources: Path, folder: Path) -> tuple[list[str],
     return done, ["read"]
 
 
+GPU_KINDS = ("nvdec",)
+"""These need an NVIDIA GPU."""
+
+
+def prepare(kind: str, sources: Path) -> None:
+    """Make what all cases share, so that it is no leak of theirs."""
+    if kind == "nvdec":
+        _pipeline().process(next(sources.glob("h264_closed*")))
+
+
 RUN: dict[str, Callable[[random.Random, Path, Path], tuple[list[str], list[str]]]] = {
     "video": video,
     "timeline": timeline,
     "gallery": gallery,
+    "nvdec": nvdec,
 }

@@ -82,12 +82,17 @@ def _heap() -> int:
 
 
 def _state() -> dict[str, int]:
-    """Resident bytes, bytes in use of malloc, open files and threads of this process."""
+    """Resident bytes, bytes in use of malloc, open files and threads of this process; bytes in use on the GPU, by
+    all."""
     _release()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     threads = len(os.listdir("/proc/self/task"))
     resident = pages * os.sysconf("SC_PAGE_SIZE")
-    return {"rss": resident, "heap": _heap(), "files": len(os.listdir("/proc/self/fd")), "threads": threads}
+    state = {"rss": resident, "heap": _heap(), "files": len(os.listdir("/proc/self/fd")), "threads": threads}
+    if "cupy" in sys.modules:
+        free, total = sys.modules["cupy"].cuda.runtime.memGetInfo()
+        state["gpu"] = total - free
+    return state
 
 
 def run_case(kind: str, seed: int, sources: Path, folder: Path) -> tuple[list[str], list[str]]:
@@ -102,14 +107,16 @@ def run_case(kind: str, seed: int, sources: Path, folder: Path) -> tuple[list[st
 
 def _worker(kind: str, first: int, count: int, warm: int, sources: Path, folder: Path) -> None:
     """Cases one after the other; a line before and after each."""
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    import cases
+
+    if kind not in cases.GPU_KINDS:  # CUDA maps more than there is
+        resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     def say(*words: object) -> None:
         print(json.dumps(words), flush=True)
 
-    import cases  # noqa: F401  (so that the first case does not pay for it)
-
+    cases.prepare(kind, sources)
     for seed in range(first, first + count):
         if seed == first + warm:
             say("state", "warm", _state())
@@ -132,8 +139,8 @@ class Report:
         outcomes: how many cases ended how.
         failures: seed and what happened.
         seconds: in all; slowest: case.
-        before, after: resident bytes, bytes in use of malloc, open files and threads of the (last) worker, after
-            warm-up and at the end.
+        before, after: resident bytes, bytes in use of malloc, open files and threads of the (last) worker, and bytes
+            in use on the GPU, after warm-up and at the end.
     """
 
     kind: str
@@ -154,9 +161,10 @@ class Report:
         """Note what is more at the end than after warm-up."""
         if not (self.before and self.after):
             return
-        was, is_ = self.before["rss"], self.after["rss"]
-        if is_ > was * (1 + FLAT) + SLACK:
-            self.failures.append(f"{self.kind}: memory grew from {was / 1e6:.1f} to {is_ / 1e6:.1f} MB")
+        for name, what in (("rss", "memory"), ("gpu", "the GPU's memory")):
+            was, is_ = self.before.get(name, 0), self.after.get(name, 0)
+            if is_ > was * (1 + FLAT) + SLACK:
+                self.failures.append(f"{self.kind}: {what} grew from {was / 1e6:.1f} to {is_ / 1e6:.1f} MB")
         for name in ("files", "threads"):
             if self.after[name] > self.before[name]:
                 self.failures.append(f"{self.kind}: {name} grew from {self.before[name]} to {self.after[name]}")
@@ -258,7 +266,8 @@ def _replay(what: str, keep: Path | None) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", choices=("video", "timeline", "gallery"), action="append")
+    parser.add_argument("--kind", choices=("video", "timeline", "gallery", "nvdec"), action="append",
+                        help="nvdec needs an NVIDIA GPU (default: the others)")  # fmt: skip
     parser.add_argument("--count", type=int, default=300, help="cases of each kind")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--json", type=Path, help="write the figures to this file")

@@ -40,6 +40,19 @@ def test_damaged(kind: str, sources: Path) -> None:
     assert len(report.outcomes) >= 2, f"all cases ended alike: {report.outcomes}"
 
 
+@pytest.mark.gpu
+@pytest.mark.timeout(1200)
+def test_damaged_through_nvdec(sources: Path) -> None:
+    """The same with a GPU's own decoder."""
+    count = int(os.environ.get("FASTFACE_FUZZ_NVDEC", 40))
+    report = fuzz.run("nvdec", int(os.environ.get("FASTFACE_FUZZ_FIRST", 0)), count, sources)
+    print(report)
+    assert not report.failures, "\n".join(report.failures)
+    assert report.cases == count
+    decoded = sum(n for how, n in report.outcomes.items() if how.startswith("decoding: decoded"))
+    assert decoded > count // 8, report.outcomes
+
+
 def test_the_same_seed_does_the_same(sources: Path, tmp_path: Path) -> None:
     """Else no failure could be replayed."""
     for kind in KINDS:

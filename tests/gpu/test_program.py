@@ -34,7 +34,7 @@ def function() -> Any:
 def test_arguments_and_the_address_of_the_frames(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
     i32, f32, u64 = ctypes.c_int32, ctypes.c_float, ctypes.c_uint64
     driver = Driver(u64, i32, f32, i32, u64, u64, u64)
-    monkeypatch.setattr(kernels, "_driver", lambda: driver)
+    monkeypatch.setattr(kernels, "driver", lambda: driver)
     table = torch.arange(5)
     args = (kernels.FRAMES, -3, 0.5, True, None, table[2:], kernels.FRAMES)
     launch = kernels._Launch(function, (4, 2, 1), 256, args, 1024)
@@ -47,7 +47,7 @@ def test_arguments_and_the_address_of_the_frames(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_refused_launch(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
-    monkeypatch.setattr(kernels, "_driver", lambda: Driver(status=701))
+    monkeypatch.setattr(kernels, "driver", lambda: Driver(status=701))
     with pytest.raises(GPUError, match="cuLaunchKernel gave 701"):
         kernels._Launch(function, (1, 1, 1), 32, (), 0)(0, 0)
 

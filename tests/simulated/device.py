@@ -133,14 +133,14 @@ class SimulatedGPU:
 def install(gpu: SimulatedGPU, monkeypatch: Any) -> Any:
     """Put it in the GPU's place, for a test; gives its `torch`."""
     from fastface.detect import cuda
-    from fastface.detect.cuda import buffers
+    from fastface.detect.cuda import buffers, cascade, operations
 
     fake = gpu.torch()
-    for module in (cuda, buffers):
+    for module in (cuda, buffers, cascade, operations):
         monkeypatch.setattr(module, "torch", fake)
-    monkeypatch.setattr(cuda, "kernel", gpu.kernel)
-    monkeypatch.setattr(cuda, "shared_memory_limit", lambda device: gpu.shared_limit)
-    monkeypatch.setattr(kernels, "_driver", lambda: gpu)
+    monkeypatch.setattr(operations, "kernel", gpu.kernel)
+    monkeypatch.setattr(operations, "shared_memory_limit", lambda device: gpu.shared_limit)
+    monkeypatch.setattr(kernels, "driver", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "device", fake.cuda.device)  # Program asks for it by itself
     monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
     monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor: tensor)

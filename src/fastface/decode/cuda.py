@@ -8,6 +8,7 @@ import threading
 from collections.abc import Hashable
 from typing import Any, Protocol
 
+from fastface.cuda_driver import driver
 from fastface.decode.device import DeviceEvent, Unsupported
 from fastface.decode.format import CODECS, Format
 from fastface.decode.segments import Coded
@@ -164,15 +165,6 @@ def decoder_caps(device_id: int, codec: str, bit_depth: int) -> dict[str, int]:
     }
 
 
-@functools.cache
-def _driver() -> Any:
-    """The driver's library, called without giving the interpreter's lock away: to queue a copy takes microseconds, to
-    get the lock back from busy threads may take milliseconds."""
-    library = ctypes.PyDLL("libcuda.so.1")
-    library.cuMemcpyDtoDAsync_v2.argtypes = (ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_void_p)
-    return library
-
-
 class _CudaEvent:
     def __init__(self, cupy: Any) -> None:
         self._runtime = cupy.cuda.runtime
@@ -204,7 +196,7 @@ class _CudaSession:
         )
         self._packet = library.PacketData()
         self._end = library.PacketData()
-        self._copy = _driver().cuMemcpyDtoDAsync_v2
+        self._copy = driver().cuMemcpyDtoDAsync_v2
         self._bytes = form.frame_bytes
 
     def adopt(self) -> None:

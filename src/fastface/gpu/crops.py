@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fastface.cuda_driver import free_memory
 from fastface.embed.crops import CROP_SIZE
 from fastface.embed.store import SHAPE, Places
 from fastface.errors import GPUMemoryError
@@ -50,10 +51,9 @@ class DeviceCrops:
                 try:
                     self.pixels = torch.empty((size, *SHAPE), dtype=torch.uint8, device=old.device)
                 except torch.cuda.OutOfMemoryError:
-                    free, total = torch.cuda.mem_get_info(old.device)
                     raise GPUMemoryError(
                         f"there is no room for {size} crops of faces ({size * 3 * CROP_SIZE**2 >> 20} MiB): "
-                        f"{free >> 20} of {total >> 20} MiB of device memory are free"
+                        f"{free_memory(old.device)}"
                     ) from error
             self.pixels[: len(old)] = old
         del old

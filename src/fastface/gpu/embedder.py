@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastface import models
+from fastface.cuda_driver import free_memory
 from fastface.embed.scaling import IMAGE_SIZE, scale_input
 from fastface.errors import GPUMemoryError
 from fastface.gpu.network import FusedNetwork
@@ -111,13 +112,11 @@ class CudaEmbedder:
                 except RuntimeError as error:  # torch's own, or cuDNN's, which finds no room for its workspace
                     torch.cuda.synchronize(self.device)
                     torch.cuda.empty_cache()
-                    free, total = torch.cuda.mem_get_info(self.device)
                     if size == SIZES[-1]:
                         raise GPUMemoryError(
-                            f"there is no room to embed {size} faces: {free >> 20} of {total >> 20} MiB of device "
-                            "memory are free"
+                            f"there is no room to embed {size} faces: {free_memory(self.device)}"
                         ) from error
-                    self._refused[size] = free
+                    self._refused[size] = torch.cuda.mem_get_info(self.device)[0]
                     continue
                 part = places[done : done + size]
                 torch.index_select(pixels, 0, part, out=static[: len(part)])

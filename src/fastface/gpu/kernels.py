@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastface.cuda_driver import driver
 from fastface.errors import GPUError
 
 OUTPUTS = {"float32": "float", "float16": "__half"}
@@ -62,16 +63,6 @@ def shared_memory_limit(device: int) -> int:
     import cupy
 
     return int(cupy.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"])
-
-
-@functools.cache
-def _driver() -> Any:
-    """The driver's library, called without giving the interpreter's lock away: a launch takes microseconds, to get the
-    lock back from busy threads may take milliseconds."""
-    library = ctypes.PyDLL("libcuda.so.1")
-    unsigned, pointer = ctypes.c_uint, ctypes.c_void_p
-    library.cuLaunchKernel.argtypes = (pointer, *(unsigned,) * 7, pointer, pointer, pointer)
-    return library
 
 
 FRAMES = object()
@@ -138,7 +129,7 @@ class _Launch:
     def __call__(self, stream: int, frames: int) -> None:
         for place in self._frames:
             place.value = frames
-        status = _driver().cuLaunchKernel(*self._head, stream, self._pointers, None)
+        status = driver().cuLaunchKernel(*self._head, stream, self._pointers, None)
         if status:
             raise GPUError(f"a kernel could not be launched (cuLaunchKernel gave {status})")
 

@@ -29,6 +29,7 @@ def most_sorted(shared_memory: int) -> int:
     """Items of one group that fit into that many bytes: a power of two."""
     return 1 << (shared_memory // SORT_BYTES).bit_length() - 1
 
+
 FIRST_COPY = 12
 """Faces a frame that come to the host with the counts; more need a second copy."""
 

@@ -1,0 +1,30 @@
+"""The NVIDIA driver, where CuPy and torch are in the way."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any
+
+
+@functools.cache
+def driver() -> Any:
+    """The driver's library, called without giving the interpreter's lock away: to queue a launch or a copy takes
+    microseconds, to get the lock back from busy threads may take milliseconds.
+
+    Raises:
+        OSError: there is no driver.
+    """
+    library = ctypes.PyDLL("libcuda.so.1")
+    unsigned, pointer = ctypes.c_uint, ctypes.c_void_p
+    library.cuLaunchKernel.argtypes = (pointer, *(unsigned,) * 7, pointer, pointer, pointer)
+    library.cuMemcpyDtoDAsync_v2.argtypes = (ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t, pointer)
+    return library
+
+
+def free_memory(device: Any) -> str:
+    """How much of a GPU's memory (number, or torch.device) is free, for messages."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info(device)
+    return f"{free >> 20} of {total >> 20} MiB of device memory are free"
