@@ -229,6 +229,7 @@ class Monitor:
             fps=self._fps() if counts["running"] else 0.0,
             done=self._done,
         )
+        _ = sample.json  # now, and not an hour of them when somebody asks
         with self._lock:
             if not self._samples or sample.at > self._samples[-1].at:  # a clock that was set back would hide samples
                 self._samples.append(sample)
