@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,3 +128,18 @@ def run(film: Film, embedder_spec: object) -> Callable[..., Timeline]:
 def rng() -> np.random.Generator:
     """The same random numbers in every run."""
     return np.random.default_rng(20261122)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium: Playwright's own, else one on the PATH."""
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    with api.sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        names = ("chromium", "chromium-browser", "google-chrome")
+        found = str(own) if own.exists() else next(filter(None, map(shutil.which, names)), None)
+        if found is None:
+            pytest.skip("no Chromium: neither Playwright's own nor one on the PATH")
+        chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

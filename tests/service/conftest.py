@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from asking import SETTINGS, until_over
+from browsing import PATIENCE, Tabs, over, serving
 from fastapi.testclient import TestClient
+from owners import Served
 from redis_server import RedisServer, need_redis
 
 from fastface.service.app import ServiceSettings, create_app
@@ -20,7 +21,7 @@ from fastface.service.embedded import EmbeddedJobs
 from fastface.service.keys import Keys
 from fastface.service.place import Place
 from fastface.service.worker import WorkerOptions
-from film import MODEL, PEOPLE, Film, shrunk
+from film import MODEL, Film, shrunk
 
 
 @pytest.fixture(scope="session")
@@ -121,23 +122,6 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return "s3://fastface"
 
 
-@dataclass(frozen=True)
-class Served:
-    """A service with a worker and keys: of ann, who asks, and of bob, who has no business with what is hers."""
-
-    ann: TestClient
-    bob: TestClient
-    place: Place
-    jobs: EmbeddedJobs
-    film: Film
-
-    def photograph(self, who: int, number: int = 0) -> bytes:
-        """A photograph of one of the film's people, as JPEG."""
-        out = io.BytesIO()
-        self.film.stock[PEOPLE[who]][number].pixels().convert("RGB").save(out, "JPEG", quality=95)
-        return out.getvalue()
-
-
 @pytest.fixture(scope="session")
 def served(root: Path, film: Film, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     options = WorkerOptions(embedder=MODEL, progress=0.2, threads=1)
@@ -158,5 +142,49 @@ def done(served: Served, film: Film) -> dict[str, Any]:
                              content=film.path.read_bytes(), headers={"content-type": "video/mp4"})  # fmt: skip
     assert answer.status_code == 201, answer.text
     job = until_over(served.ann, answer.json()["jobs"][0]["id"])
+    assert job["state"] == "done", job
+    return job
+
+
+# The dashboard's tests share one service, which needs no keys.
+
+
+@pytest.fixture(scope="session")
+def live(root: Path, tmp_path_factory: pytest.TempPathFactory) -> ServiceSettings:
+    """With a worker on the CPU, and no limit that many pages would meet."""
+    options = WorkerOptions(embedder=MODEL, progress=0.2, threads=1)
+    folder = tmp_path_factory.mktemp("dashboard") / "service"
+    return ServiceSettings(folder, root, ["cpu"], False, requests_a_minute=1_000_000, worker=options)
+
+
+@pytest.fixture(scope="session")
+def url(live: ServiceSettings, browser: Any) -> Iterator[str]:
+    """Where it answers."""
+    with serving(live) as address:
+        yield address
+
+
+@pytest.fixture
+def tabs(browser: Any, url: str) -> Iterator[Tabs]:
+    """Opens pages, which must not complain; no job is left to keep the one worker from the next test."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=PATIENCE)
+    opened = Tabs(browser)
+    yield opened
+    for state in ("queued", "running"):
+        for job in httpx.get(f"{url}/v1/jobs", params={"state": state}).json()["jobs"]:
+            httpx.delete(f"{url}/v1/jobs/{job['id']}")
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def film_job(url: str, root: Path) -> dict[str, Any]:
+    """The film, sent and done."""
+    query = {"name": "film.mp4", "settings": json.dumps(SETTINGS)}
+    answer = httpx.post(f"{url}/v1/jobs", params=query, content=(root / "film.mp4").read_bytes(),
+                        headers={"content-type": "video/mp4"})  # fmt: skip
+    assert answer.status_code == 201, answer.text
+    job = over(url, answer.json()["jobs"][0]["id"])
     assert job["state"] == "done", job
     return job

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from asking import SETTINGS, refusal, until_over, wait_for
 from fastapi.testclient import TestClient
+from owners import Served
 from PIL import Image
 
-from conftest import Served
 from fastface.gallery import Gallery
 from fastface.service.app import ServiceSettings, create_app
 from fastface.service.galleries import Galleries, Look

@@ -14,9 +14,9 @@ import av
 import numpy as np
 import pytest
 from asking import SETTINGS, refusal, until_over, wait_for
+from owners import Served
 from PIL import Image
 
-from conftest import Served
 from fastface.timeline import Timeline
 from film import names_of
 

@@ -19,8 +19,8 @@ import httpx
 import pytest
 import uvicorn
 from asking import SETTINGS, wait_for
+from owners import Served
 
-from conftest import Served
 from fastface.service.app import ServiceSettings, create_app
 from fastface.service.embedded import EmbeddedJobs
 from fastface.service.galleries import Galleries

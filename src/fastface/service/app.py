@@ -27,8 +27,9 @@ from fastface.service.gate import Gate, Refused, body, refused
 from fastface.service.jobs import Jobs
 from fastface.service.keys import Keys
 from fastface.service.metrics import Metrics
+from fastface.service.monitor import Monitor
 from fastface.service.place import Place
-from fastface.service.routes import galleries, results, state
+from fastface.service.routes import galleries, pages, results, state, system
 from fastface.service.routes import jobs as job_paths
 from fastface.service.schemas import problems
 from fastface.service.settings import ServiceSettings
@@ -59,15 +60,19 @@ def create_app(settings: ServiceSettings, jobs: Jobs | None = None) -> FastAPI:
     settings = replace(settings, worker=options)
     place = Place(settings.folder, settings.root, None if settings.storage is None else Storage(settings.storage))
     kept, workers = _keeper(settings, place, jobs)
-    context = Context(settings, place, kept, workers, Uploads(settings, place, kept), Metrics(kept, workers))
+    monitor = Monitor(kept, None if workers is None else lambda: workers.alive)
+    metrics = Metrics(kept, workers, monitor)
+    context = Context(settings, place, kept, workers, Uploads(settings, place, kept), metrics, monitor)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if workers is not None:
             await anyio.to_thread.run_sync(workers.start)
+        await anyio.to_thread.run_sync(monitor.start)
         try:
             yield
         finally:
+            await anyio.to_thread.run_sync(monitor.stop)
             if workers is not None:
                 await anyio.to_thread.run_sync(workers.stop)
 
@@ -91,7 +96,7 @@ def create_app(settings: ServiceSettings, jobs: Jobs | None = None) -> FastAPI:
             allow_headers=["authorization", "content-type", "idempotency-key"],
         )
     _add_errors(app)
-    for paths in (state, job_paths, results, galleries):
+    for paths in (state, job_paths, results, galleries, system, pages):
         app.include_router(paths.router(context))
     describe(app, settings.require_keys)
     return app

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fastface.service.gate import Refused
 from fastface.service.jobs import OVER, Job, Jobs, Kind
 from fastface.service.metrics import Metrics
+from fastface.service.monitor import Monitor
 from fastface.service.place import Place
 from fastface.service.settings import ServiceSettings
 from fastface.service.uploads import Uploads
@@ -26,6 +27,7 @@ class Context:
     workers: who does the jobs; None: nobody that this process knows of.
     uploads: what makes jobs of requests.
     metrics: figures.
+    monitor: how busy the machine and the service are.
     """
 
     settings: ServiceSettings
@@ -34,6 +36,7 @@ class Context:
     workers: Crew | None
     uploads: Uploads
     metrics: Metrics
+    monitor: Monitor
 
     def remove(self, id: str, owner: str) -> Job:
         """Cancel a job that is not over; remove one that is, with its result. Gives it as it was, or as it is now.

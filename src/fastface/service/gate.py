@@ -23,8 +23,11 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-OPEN = ("/healthz", "/readyz")
-"""What anybody may ask."""
+OPEN = ("/healthz", "/readyz", "/")
+"""What anybody may ask; the page and its files hold nothing of anybody's."""
+
+OPEN_UNDER = "/dashboard/"
+"""And what is under this."""
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
@@ -180,7 +183,8 @@ class Gate:
         """
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         address = str((scope.get("client") or ("unknown",))[0])
-        if scope["path"] in OPEN and scope["method"] in ("GET", "HEAD"):
+        is_open = scope["path"] in OPEN or scope["path"].startswith(OPEN_UNDER)
+        if is_open and scope["method"] in ("GET", "HEAD"):
             self._pass(self._buckets, f"open {address}")
             return ""
         if not self._required:

@@ -8,13 +8,13 @@ from fastface.service.context import Context
 from fastface.service.galleries import Galleries, Look
 from fastface.service.gate import Refused
 from fastface.service.names import checked_person
-from fastface.service.schemas import PersonOut
+from fastface.service.schemas import PeopleOut, PersonOut
 
 if TYPE_CHECKING:
     from fastface.timeline import Identity, Timeline
 
 
-def people_of(context: Context, id: str, owner: str) -> list[PersonOut]:
+def people_of(context: Context, id: str, owner: str) -> PeopleOut:
     """The people of a job's video, who is longest on screen first.
 
     Raises:
@@ -23,7 +23,8 @@ def people_of(context: Context, id: str, owner: str) -> list[PersonOut]:
     _, result = context.done(id, owner, "process")
     timeline, pictured = context.timeline(result), context.place.pictured(result)
     people = sorted(timeline.identities, key=lambda p: (-p.screen_time, p.id))
-    return [_person(id, person, person.id in pictured) for person in people]
+    duration = timeline.video.get("duration")
+    return PeopleOut(duration=duration, people=[_person(id, person, person.id in pictured) for person in people])
 
 
 def name_person(

@@ -129,6 +129,7 @@ class PersonOut(BaseModel):
 
 
 class PeopleOut(BaseModel):
+    duration: float | None = Field(description="seconds of the video")
     people: list[PersonOut]
 
 

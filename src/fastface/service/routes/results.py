@@ -71,10 +71,11 @@ def router(context: Context) -> APIRouter:
                          start_timecode=start_timecode)  # fmt: skip
 
     @paths.get("/people", response_model=PeopleOut,
-               responses={**ERRORS, 200: ok({"people": [EXAMPLE_PERSON]}, "who is longest there first")})  # fmt: skip
+               responses={**ERRORS, 200: ok({"duration": 93.6, "people": [EXAMPLE_PERSON]},
+                                            "who is longest there first")})  # fmt: skip
     def people(request: Request, id: JobId) -> PeopleOut:
         """Who is in the video, and when."""
-        return PeopleOut(people=people_of(context, id, request.state.owner))
+        return people_of(context, id, request.state.owner)
 
     @paths.patch("/people/{person}", response_model=PersonOut,
                  openapi_extra=body_of({"name": "Ann"}, {"name": "Ann", "gallery": "family"}, model=PersonIn),
