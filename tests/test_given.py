@@ -104,8 +104,10 @@ def test_process_frames_equals_process(pipeline: fastface.Pipeline, media: Path)
     assert got.run["decoder"]["name"] == "given"
     assert got.run["gpu_memory_peak"] is None
     assert seen[-1] == 275
-    for name in ("frame", "time", "box", "score", "landmarks", "track", "identity"):
+    for name in ("frame", "time", "track", "identity"):
         np.testing.assert_array_equal(getattr(got.faces, name), getattr(wanted.faces, name))
+    for name, close in (("box", 1e-3), ("score", 1e-5), ("landmarks", 1e-3)):  # other batches may round otherwise
+        np.testing.assert_allclose(getattr(got.faces, name), getattr(wanted.faces, name), rtol=0, atol=close)
     assert len(got.identities) == len(wanted.identities) > 0
 
 

@@ -202,7 +202,7 @@ def test_ends_within_two_seconds(
     command = [sys.executable, "-m", "fastface", "--log-format", "json", "process", str(long), "--device", "cpu",
                "--embedder", MODEL, "-o", str(tmp_path / "out" / "a.json")]  # fmt: skip
     seconds = []
-    while not seconds or (min(seconds) >= 2 and len(seconds) < 3):  # other work on the machine may disturb one
+    while not seconds or (min(seconds) >= 2 and len(seconds) < 5):  # other work on the machine may disturb one
         # Where a shell runs this in the background, SIGINT is ignored, and would be by the child.
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
