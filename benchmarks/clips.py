@@ -6,6 +6,7 @@ run replaced and the others left as they were.
     follow    people.mp4: how often the true face is inside the window, and the window's acceleration
     privacy   people.mp4, hamilton.mp4: what the detector still finds where faces are hidden
     parallel  people.mp4 at 1080p in segments of two seconds: one worker against two
+    gpu       people.mp4 again and again, condensed, with a following window: NVDEC and a kernel against the CPU (if asked)
 
     python3 benchmarks/clips.py [--sections NAME ...] [--media DIR] [--keep DIR] [--every N] [--out DIR]
 
@@ -143,12 +144,37 @@ class Bench:
         return out
 
 
+    def gpu(self) -> dict[str, Any]:
+        """A condensed clip of a minute and more of 1080p, with a following window: GPU and CPU, on all cores."""
+        sys.path.insert(0, str(ROOT / "tests" / "decode"))
+        import torch
+        from decode_clips import loop
+
+        video = self.scratch / "minutes.mp4"
+        loop(self.media / "people.mp4", video, 4 * 60 * 25)
+        timeline = fastface.process(video, device="cuda")
+        person = max(timeline.identities, key=lambda p: p.screen_time).id
+        out: dict[str, Any] = {"gpu": torch.cuda.get_device_name(0), "cores": os.cpu_count(), "window": "608x1080"}
+        for device in ("cuda", "cpu") * 3:
+            start = time.perf_counter()
+            (clip,) = timeline.clips(
+                video, person, folder=self.scratch / "g", condense=2.0, follow=(608, 1080), device=device
+            )
+            seconds = time.perf_counter() - start
+            best = out.setdefault(device, {"seconds": seconds})
+            best["seconds"] = round(min(best["seconds"], seconds), 2)
+            best["times_real_time"] = round(clip.duration / best["seconds"], 1)
+            out["clip_seconds"], out["frames"], out["notes"] = round(clip.duration, 2), clip.frames, list(clip.notes)
+        print(out, flush=True)
+        return out
+
+
 SECTIONS = ("step", "follow", "privacy", "parallel")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument("--sections", nargs="+", choices=(*SECTIONS, "gpu"), default=SECTIONS)
     parser.add_argument("--media", default=os.environ.get("FASTFACE_MEDIA", "media"))
     parser.add_argument("--keep")
     parser.add_argument("--every", type=int, default=1)
