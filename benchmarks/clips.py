@@ -6,7 +6,7 @@ run replaced and the others left as they were.
     follow    people.mp4: how often the true face is inside the window, and the window's acceleration
     privacy   people.mp4, hamilton.mp4: what the detector still finds where faces are hidden
     parallel  people.mp4 at 1080p in segments of two seconds: one worker against two
-    gpu       people.mp4 again and again, condensed, with a following window: NVDEC and a kernel against the CPU (if asked)
+    gpu       (if asked) people.mp4 again and again, condensed, with a following window: a GPU against the CPU
 
     python3 benchmarks/clips.py [--sections NAME ...] [--media DIR] [--keep DIR] [--every N] [--out DIR]
 
