@@ -25,8 +25,10 @@ import numpy as np
 from PIL import Image
 
 import fastface
-from fastface.demo.compose import Encoding, Photo, compose
+from fastface.demo.compose import Encoding
 from fastface.demo.photos import load_photos
+from fastface.demo.scene import Photo
+from fastface.demo.script import compose
 from fastface.detect import MTCNN
 from fastface.gallery import Gallery
 from fastface.gallery.photographs import Unclear, embed_photograph

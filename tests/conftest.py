@@ -15,7 +15,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 if TYPE_CHECKING:
-    from fastface.demo.compose import Photo
+    from fastface.demo.scene import Photo
     from fastface.embed.embedder import Embedder
     from fastface.models import EmbedderSpec
     from fastface.timeline import Timeline

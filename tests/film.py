@@ -11,7 +11,8 @@ import av
 import numpy as np
 
 import fastface
-from fastface.demo.compose import Actor, Photo, Shot, compose_shots
+from fastface.demo.compose import compose_shots
+from fastface.demo.scene import Actor, Photo, Shot
 from fastface.timeline import Timeline
 
 MODEL = "facenet-msceleb1m"

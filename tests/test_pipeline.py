@@ -16,7 +16,8 @@ import pytest
 
 import fastface
 from fastface import models
-from fastface.demo.compose import Encoding, Shot, compose_shots
+from fastface.demo.compose import Encoding, compose_shots
+from fastface.demo.scene import Shot
 from fastface.errors import GPUError, InputValidationError
 from fastface.match.naming import similarity_threshold
 from fastface.pipeline import Pipeline

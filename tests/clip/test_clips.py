@@ -108,7 +108,8 @@ class TestKinds:
 
     def test_rotation(self, tmp_path):
         """Turned pictures are cut as they are shown."""
-        from fastface.demo.compose import Encoding, Shot, compose_shots
+        from fastface.demo.compose import Encoding, compose_shots
+        from fastface.demo.scene import Shot
 
         truth = compose_shots(tmp_path / "r.mp4", [Shot(2.0)], size=(320, 240), fps=10, encoding=Encoding(rotation=90))
         turned = Coded(tmp_path / "r.mp4", [Fraction(t) for t in truth["times"]], Fraction(2), Fraction(0))

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from fastface.decode import LibavDecoder
-from fastface.demo.compose import Encoding, Photo, Shot, compose_shots
+from fastface.demo.compose import Encoding, compose_shots
+from fastface.demo.scene import Photo, Shot
 from fastface.errors import InputValidationError, VideoProcessingError
 from fastface.types import FrameBatch
 
@@ -113,7 +114,7 @@ class TestOrientation:
 
 
 def actor_filling(pixels: np.ndarray) -> object:
-    from fastface.demo.compose import Actor
+    from fastface.demo.scene import Actor
 
     height, width = pixels.shape[:2]
     return Actor(Photo(pixels, (1, 1, 5, 5)), "picture", (width / 2, height / 2), height=height)

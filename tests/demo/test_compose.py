@@ -11,16 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from fastface.demo.compose import (
-    Actor,
-    Encoding,
-    Photo,
-    Shot,
-    compose,
-    compose_shots,
-    draw_shots,
-    random_shots,
-)
+from fastface.demo.compose import Encoding, compose_shots
+from fastface.demo.scene import Actor, Photo, Shot, draw_shots
+from fastface.demo.script import compose, random_shots
 from fastface.errors import InputValidationError, VideoProcessingError
 
 GREEN, RED = (20, 200, 40), (220, 30, 30)
@@ -232,7 +225,7 @@ def test_errors_say_what_is_wrong(tmp_path, call, message):
 def test_transparent_and_grey_photographs(tmp_path):
     from PIL import Image
 
-    from fastface.demo.compose import load_rgb
+    from fastface.demo.scene import load_rgb
 
     Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     Image.new("L", (8, 8), 77).save(tmp_path / "grey.png")

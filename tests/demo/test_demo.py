@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from fastface.demo import photos
-from fastface.demo.compose import Photo
 from fastface.demo.demo import demo_shots, run
+from fastface.demo.scene import Photo
 from fastface.errors import InputValidationError, ModelError
 from fastface.timeline import Timeline
 

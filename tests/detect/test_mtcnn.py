@@ -15,7 +15,7 @@ from facenet_pytorch import MTCNN as Theirs
 from PIL import Image
 
 from fastface.decode import LibavDecoder
-from fastface.demo.compose import Actor, Photo, Shot, draw_shots, load_rgb
+from fastface.demo.scene import Actor, Photo, Shot, draw_shots, load_rgb
 from fastface.detect import MTCNN
 from fastface.settings import DetectorSettings
 from fastface.types import Detections

@@ -28,7 +28,8 @@ import pytest
 import fastface
 from fastface import _core
 from fastface.cli import build_parser
-from fastface.demo.compose import Photo, Shot, compose_shots
+from fastface.demo.compose import compose_shots
+from fastface.demo.scene import Photo, Shot
 from fastface.timeline import Timeline
 from film import MODEL, actor, stock_of
 from timelines import make_timeline

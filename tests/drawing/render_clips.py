@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from fastface.demo.compose import Actor, Photo, Shot
+from fastface.demo.scene import Actor, Photo, Shot
 from fastface.timeline import Identity, Span, Timeline, Track
 from fastface.types import Faces
 

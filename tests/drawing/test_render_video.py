@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from render_clips import timeline_of, two_people
 
-from fastface.demo.compose import Encoding, compose_shots, draw_shots
+from fastface.demo.compose import Encoding, compose_shots
+from fastface.demo.scene import draw_shots
 from fastface.drawing.colors import UNKNOWN, identity_color
 from fastface.drawing.video import render
 from fastface.errors import InputValidationError, VideoProcessingError

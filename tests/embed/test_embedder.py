@@ -9,7 +9,7 @@ from facenet_pytorch.models.inception_resnet_v1 import InceptionResnetV1
 from PIL import Image
 
 from fastface import models
-from fastface.demo.compose import Photo, load_rgb
+from fastface.demo.scene import Photo, load_rgb
 from fastface.embed.embedder import Embedder
 from fastface.models import EmbedderSpec
 

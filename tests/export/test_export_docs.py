@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.demo.compose import Actor, Photo, Shot, compose_shots
+from fastface.demo.compose import compose_shots
+from fastface.demo.scene import Actor, Photo, Shot
 from fastface.export import FORMATS
 from timelines import make_timeline
 

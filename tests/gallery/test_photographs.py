@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import fastface
-from fastface.demo.compose import Photo
+from fastface.demo.scene import Photo
 from fastface.errors import GalleryError
 from fastface.gallery import Gallery
 from fastface.gallery.photographs import read_photograph

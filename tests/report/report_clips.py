@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fastface.demo.compose import Actor, Photo, Shot, compose_shots
+from fastface.demo.compose import compose_shots
+from fastface.demo.scene import Actor, Photo, Shot
 from fastface.timeline import Timeline
 from timelines import HOSTILE, make_timeline
 

@@ -14,7 +14,7 @@ from asking import wait_for
 from browsing import Tabs, expect
 
 if TYPE_CHECKING:
-    from fastface.demo.compose import Photo
+    from fastface.demo.scene import Photo
 
 pytestmark = pytest.mark.browser
 

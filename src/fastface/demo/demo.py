@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from fastface.demo.compose import Actor, Photo, Shot, compose_shots, in_place_of, lay_out
+from fastface.demo.compose import compose_shots
 from fastface.demo.photos import load_photos
+from fastface.demo.scene import Actor, Photo, Shot
+from fastface.demo.script import in_place_of, lay_out
 from fastface.drawing.picture import timeline_picture
 from fastface.drawing.video import render
 from fastface.errors import InputValidationError

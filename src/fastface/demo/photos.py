@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastface.demo.compose import Photo, load_rgb
+from fastface.demo.scene import Photo, load_rgb
 from fastface.errors import ModelError
 from fastface.files import replacing
 
