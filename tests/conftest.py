@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -50,6 +51,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.outcome = "failed"
         report.longrepr = f"skipped although FASTFACE_REQUIRE_CUDA=1: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """The command line sends the log where it is told to, for the rest of the process; other tests look at it."""
+    log = logging.getLogger("fastface")
+    level, propagate, handlers = log.level, log.propagate, list(log.handlers)
+    yield
+    log.setLevel(level)
+    log.propagate, log.handlers[:] = propagate, handlers
 
 
 def _folder(variable: str, name: str) -> Path:
