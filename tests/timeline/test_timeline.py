@@ -215,11 +215,11 @@ def test_clips_get_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     timeline = build(faces_of((0, 0)), person(0))
     timeline.clips("v.mp4", "ann", folder="out")
     timeline.clips("v.mp4", folder="out", join=True, max_gap=1, pad=2, segment=3, condense=4, fast=True, follow=(5, 6),
-                   split=("ann", 1), workers=7, progress=print)  # fmt: skip
+                   split=("ann", 1), workers=7, progress=print, device="auto")  # fmt: skip
     usual = (False, 0.0, 0.0, None, None, False, None, None)
     wished = (True, 1, 2, 3, 4, True, (5, 6), ("ann", 1))
-    assert told == [(timeline, "v.mp4", "ann", "out", usual, None, None),
-                    (timeline, "v.mp4", None, "out", wished, 7, print)]  # fmt: skip
+    assert told == [(timeline, "v.mp4", "ann", "out", usual, None, None, "cpu"),
+                    (timeline, "v.mp4", None, "out", wished, 7, print, "auto")]  # fmt: skip
 
 
 def test_export_gets_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
