@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The service under load: many clients send tiny videos at once, and keep asking how their jobs are.
 
-Counts jobs that were lost, doubled or wrong, and measures how long GET /v1/jobs takes meanwhile, and the memory of the
-service and its worker. Writes benchmarks/results/service.json.
+Counts jobs that were lost, doubled or wrong, and measures how long GET /v1/jobs takes meanwhile, as a process of its
+own sees it (the clients, all in one, wait for each other), and the memory of the service and its worker. Writes
+benchmarks/results/service.json.
 
     python3 benchmarks/service.py --media DIR [--clients 50] [--jobs 1000] [--out DIR]
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import http.client
 import json
 import os
 import platform
@@ -20,6 +22,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 SETTINGS = {"min_face_size": 60, "every": 5}
 LOOK = 0.5  # seconds between two looks of a client at its jobs
+PROBE = 0.03  # seconds between two looks whose time is measured, by a process that does nothing else
 AGAIN = 10  # every so many jobs one is sent twice, with the same idempotency key
 MODEL = "facenet-msceleb1m"
 
@@ -45,7 +49,6 @@ class Load:
     """What was seen."""
 
     def __init__(self) -> None:
-        self.latencies: list[float] = []
         self.ids: set[str] = set()
         self.doubled = self.refused = 0
         self.done: dict[str, str] = {}
@@ -54,12 +57,12 @@ class Load:
 async def client(url: str, key: str, number: int, jobs: int, video: bytes, load: Load) -> None:
     """Send all jobs, and look until each is over."""
     headers = {"authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as web:
         query = {"name": "tiny.mp4", "settings": json.dumps(SETTINGS)}
 
         async def send(i: int) -> str:
             while True:
-                answer = await http.post("/v1/jobs", params=query, content=video, headers={
+                answer = await web.post("/v1/jobs", params=query, content=video, headers={
                     "content-type": "video/mp4", "idempotency-key": f"{number}-{i}"})  # fmt: skip
                 if answer.status_code != 429:
                     answer.raise_for_status()
@@ -68,9 +71,7 @@ async def client(url: str, key: str, number: int, jobs: int, video: bytes, load:
                 await asyncio.sleep(float(answer.headers["retry-after"]))
 
         async def look() -> list[dict[str, Any]]:
-            begin = time.perf_counter()
-            answer = await http.get("/v1/jobs", params={"limit": 50})
-            load.latencies.append(time.perf_counter() - begin)
+            answer = await web.get("/v1/jobs", params={"limit": 50})
             answer.raise_for_status()
             return list(answer.json()["jobs"])
 
@@ -90,6 +91,23 @@ async def client(url: str, key: str, number: int, jobs: int, video: bytes, load:
         await sending
         for job in page:
             load.done[job["id"]] = job["state"]
+
+
+def probe(url: str, key: str) -> None:
+    """Ask for the jobs again and again until standard input ends; then print how long each answer took, in seconds."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"))
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+    seconds = []
+    while not over.wait(PROBE):
+        begin = time.perf_counter()
+        connection.request("GET", "/v1/jobs?limit=50", headers={"authorization": f"Bearer {key}"})
+        answer = connection.getresponse()
+        content = answer.read()
+        seconds.append(time.perf_counter() - begin)
+        if answer.status != 200:
+            raise RuntimeError(f"{answer.status}: {content[:200]!r}")
+    print(json.dumps(seconds))
 
 
 def memory(pid: int) -> dict[str, int]:
@@ -129,6 +147,8 @@ async def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         assert server.stdout is not None
         line = await asyncio.to_thread(server.stdout.readline)
         url = line.split()[2]
+        prober = subprocess.Popen([sys.executable, __file__, "--probe", url, names[0]], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True)  # fmt: skip
         watching = asyncio.create_task(watch(server.pid, place.folder, samples))
         begin = time.monotonic()
         each = args.jobs // args.clients
@@ -137,6 +157,7 @@ async def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         )
         seconds = time.monotonic() - begin
         watching.cancel()
+        latencies = np.array(json.loads(prober.communicate()[0])) * 1000
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=60)
@@ -144,7 +165,6 @@ async def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     results = sorted((place.folder / "results").glob("*.json"))
     wrong = sum(content(fastface.Timeline.from_json(path)) != content(wanted) for path in results)
     jobs = each * args.clients
-    latencies = np.array(load.latencies) * 1000
     steady = [s for s in samples if s["results"] >= jobs // 10]
     return {
         "clients": args.clients,
@@ -173,10 +193,14 @@ async def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--media", type=Path, default=os.environ.get("FASTFACE_MEDIA"), help="has hamilton.mp4")
+    parser.add_argument("--probe", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
+    if args.probe:
+        probe(*args.probe)
+        return
     if args.media is None:
         parser.error("--media is missing (or FASTFACE_MEDIA)")
     args.media = Path(args.media)

@@ -33,6 +33,7 @@ from fastface.validation import Limits, check_file
 _SUFFIXES = frozenset([".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".flv",
                        ".wmv", ".3gp", ".ogv", ".mxf", ".h264", ".hevc", ".mjpeg", ".mjpg"])  # fmt: skip
 _MAX_JSON = 1 << 20
+_LOOKS = 2  # at what was sent, at a time
 _MAX_UPLOADS = 4  # of one owner at a time
 _IDLE = 30.0  # seconds that an upload may say nothing
 _SLOWEST = 2000  # bytes a second, of an upload that lasts for more than a minute
@@ -52,6 +53,8 @@ class Uploads:
         worker = settings.worker
         self._limits = Limits(worker.max_bytes, worker.max_seconds, worker.max_pixels)
         self._sending: Counter[str] = Counter()
+        # Decoding takes processors: a few at a time, in threads that other requests do not wait for.
+        self._looking = anyio.CapacityLimiter(_LOOKS)
 
     async def submit(self, request: Request, name: str, settings: str | None) -> tuple[list[Job], bool]:
         """Make jobs of a request that names videos, or sends one.
@@ -71,7 +74,7 @@ class Uploads:
         kind = content_type(request)
         if kind == "application/json":
             content = await whole_body(request)
-            requests = await anyio.to_thread.run_sync(self._named, owner, content)
+            requests = await anyio.to_thread.run_sync(self._named, owner, content, limiter=self._looking)
             return await self.make(owner, requests, key)
         # No page of the web may send these without being allowed to (CORS), as it may text/plain.
         if kind != "application/octet-stream" and not kind.startswith("video/"):
@@ -102,7 +105,7 @@ class Uploads:
         try:
             digest = await self._receive(request, path, most)
             wanted = replace(wanted, path=path.name, digest=digest)
-            await anyio.to_thread.run_sync(self.look, wanted)
+            await anyio.to_thread.run_sync(self.look, wanted, limiter=self._looking)
             await anyio.to_thread.run_sync(lambda: self._place.keep(path, here=False))
             kept = True  # where this is cancelled, nobody knows if there is a job; what none needs is swept
             try:
