@@ -19,7 +19,7 @@ constexpr int kWarps = 8, kThreads = 32 * kWarps, kFeatures = 1152;  // [128][3]
 // Bytes: the tensors that are convolved, of 23 x 23, 10 x 10 and 4 x 4 pixels, begin at 0, and each takes the place of the
 // one before. The crop lies where the first of them ends, conv3's output behind the second.
 constexpr int kCrop = 31744, kRing = 69632, kThird = 32768;
-static_assert(kCrop + crop_bytes<48>() <= kRing, "");
+static_assert(kCrop + kCropBytes<48> <= kRing, "");
 static_assert(22 * 23 * 128 <= kCrop + 45 * 768, "pooled rows replace rows of the crop that are not read again");
 static_assert((31 * 16 + 2 * 23 + 2) * 128 <= kRing, "what tiles read beyond the last pooled row");
 static_assert((79 + 2 * 10 + 2 + 1) * 256 <= kThird && kThird + 80 * 64 * 4 <= kRing, "");

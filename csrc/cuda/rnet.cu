@@ -20,7 +20,7 @@ constexpr int kWarps = 4, kThreads = 32 * kWarps, kFeatures = 576;  // [64][3][3
 // crop and of conv1's.
 constexpr int kCrop = 17408, kRing = 26640, kSecond = kCrop;
 static_assert((6 * 16 + 15 + 2 * 11 + 2 + 1) * 128 <= kCrop, "what tiles read beyond the last pooled row");
-static_assert(kCrop + crop_bytes<24>() <= kRing && kRing % 16 == 0, "");
+static_assert(kCrop + kCropBytes<24> <= kRing && kRing % 16 == 0, "");
 static_assert(kRing + kRingRows * 24 * 32 * 4 <= 42240 && kSecond + 97 * 64 * 4 == 42240,
               "what fastface/detect/cuda asks for");
 

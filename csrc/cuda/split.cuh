@@ -95,9 +95,7 @@ __device__ __forceinline__ void convolve(float (&sum)[M][N][4], unsigned int in,
 // Bytes of a crop of SIDE x SIDE pixels: 8 a pixel (R, G, B, 0), of each row the high parts, then the low ones; and one
 // pixel more, for windows are four pixels wide, of which the last meets weights of zero and must be finite.
 template <int SIDE>
-constexpr int crop_bytes() {
-  return SIDE * SIDE * 16 + 8;
-}
+constexpr int kCropBytes = SIDE * SIDE * 16 + 8;
 
 template <int SIDE>
 __device__ __forceinline__ void put_crop(unsigned char* crop, int p, const float* rgb) {

@@ -28,12 +28,10 @@ def source_folder() -> Path:
     raise GPUError("the CUDA sources are missing from this installation; install fastface-gpu again")
 
 
-@functools.cache
-def _module(name: str, output: str, depth: int, device: int) -> Any:
-    import cupy
-
+def compiler_options(output: str, depth: int) -> tuple[str, ...]:
+    """What NVRTC is told for an output type and a sample depth."""
     folder = source_folder()
-    options = (
+    return (
         "-std=c++17",
         "--fmad=false",  # products are rounded before they are added, as on the CPU: both see the same pixels
         f"-I{folder}",
@@ -41,10 +39,16 @@ def _module(name: str, output: str, depth: int, device: int) -> Any:
         f"-DOUT={OUTPUTS[output]}",
         f"-DSAMPLE={SAMPLES[depth]}",
     )
-    code = (folder / "cuda" / f"{name}.cu").read_text(encoding="utf-8")
+
+
+@functools.cache
+def _module(name: str, output: str, depth: int, device: int) -> Any:
+    import cupy
+
+    code = (source_folder() / "cuda" / f"{name}.cu").read_text(encoding="utf-8")
     with cupy.cuda.Device(device):
         try:
-            module = cupy.RawModule(code=code, options=options)
+            module = cupy.RawModule(code=code, options=compiler_options(output, depth))
             module.compile()
         except cupy.cuda.compiler.CompileException as error:
             raise GPUError(f"the kernel {name}.cu does not compile on this machine: {error}") from error
