@@ -56,7 +56,7 @@ extern "C" __global__ void __launch_bounds__(256)
         } else {
           const unsigned int xs = windows[level.x_windows + x], ys = windows[level.y_windows + y];
           unsigned int sum[3];
-          window_sum(quads, frame, xs, ys, 0, 1, sum);
+          window_sum(quads, frame, xs, ys, sum);
           window_mean(xs, ys, sum, value);
           for (int c = 0; c < 3; ++c) value[c] = mtcnn_scale(value[c]);
         }

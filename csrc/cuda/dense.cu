@@ -69,7 +69,7 @@ __device__ __forceinline__ float face_score(const float* logits, const float* bo
 // Scores [capacity] and offsets [capacity, 4] of R-Net's candidates; features and chosen as rnet.cu has them.
 extern "C" __global__ void __launch_bounds__(kThreads)
     rnet_dense(const float* features, const int* total, int capacity, const int* chosen, const int* chosen_count,
-               const FrameGeometry* geometry, const float* box, const RNetDense* w, float* score, float* offsets) {
+               int height, int width, const float* box, const RNetDense* w, float* score, float* offsets) {
   extern __shared__ __align__(16) float memory[];
   __shared__ float result[kItems][6];
   const int count = *total > capacity ? 0 : chosen ? *chosen_count : *total;
@@ -78,7 +78,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     if (threadIdx.x < kItems && first + static_cast<int>(threadIdx.x) < count) {
       const int i = chosen ? chosen[first + threadIdx.x] : first + threadIdx.x;
       const float* r = result[threadIdx.x];
-      score[i] = face_score(r, box + 4ll * i, geometry->width, geometry->height);
+      score[i] = face_score(r, box + 4ll * i, width, height);
       for (int c = 0; c < 4; ++c) offsets[4ll * i + c] = r[2 + c];
     }
   }
@@ -86,7 +86,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 
 // Scores [capacity], refined boxes [capacity, 4] and landmarks [capacity, 5, 2] of O-Net's candidates, in pixels.
 extern "C" __global__ void __launch_bounds__(kThreads)
-    onet_dense(const float* features, const int* total, int capacity, const FrameGeometry* geometry, const float* box,
+    onet_dense(const float* features, const int* total, int capacity, int height, int width, const float* box,
                const ONetDense* w, float* score, float* refined, float* landmarks) {
   extern __shared__ __align__(16) float memory[];
   __shared__ float result[kItems][16];
@@ -97,7 +97,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     if (threadIdx.x < kItems && i < count) {
       const float* r = result[threadIdx.x];
       const float* b = box + 4ll * i;
-      score[i] = face_score(r, b, geometry->width, geometry->height);
+      score[i] = face_score(r, b, width, height);
       refine(b, r + 2, true, refined + 4ll * i);
       // Both end pixels of a side count, and pixels are counted from 1.
       const float side_x = b[2] - b[0] + 1.0f, side_y = b[3] - b[1] + 1.0f;

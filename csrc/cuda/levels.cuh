@@ -39,49 +39,67 @@ __device__ __forceinline__ void add_quad(const uint4& quad, unsigned int mask, u
   sum[2] = __dp4a(quad.z, mask, sum[2]);
 }
 
-// Sums of R, G and B over a window; this lane takes every `lanes`-th row from `lane` on. Loads come in groups of eight that
-// do not wait for each other, for it is their latency that takes the time.
-__device__ __forceinline__ void window_sum(const Quads& quads, int frame, unsigned int xs, unsigned int ys, int lane,
-                                           int lanes, unsigned int* sum) {
-  const int x1 = window_begin(xs), x2 = window_end(xs) - 1;
-  const int first = x1 >> 2, across = (x2 >> 2) - first;
-  unsigned int mask_first = 0x01010101u << (8 * (x1 & 3)), mask_last = 0x01010101u >> (8 * (3 - (x2 & 3)));
-  if (across == 0) {
-    mask_first &= mask_last;
-    mask_last = 0;
+// The pixels of a window that are in the group of four number `at` of those it reaches over, 0 to `across`: a bit a pixel.
+struct WindowGroups {
+  int first, across;
+  unsigned int mask_first, mask_last;
+  __device__ __forceinline__ explicit WindowGroups(unsigned int xs) {
+    const int x1 = window_begin(xs), x2 = window_end(xs) - 1;
+    first = x1 >> 2;
+    across = (x2 >> 2) - first;
+    mask_first = 0x01010101u << (8 * (x1 & 3));
+    mask_last = 0x01010101u >> (8 * (3 - (x2 & 3)));
+    if (across == 0) mask_first = mask_last = mask_first & mask_last;
   }
+  __device__ __forceinline__ unsigned int mask(int at) const {
+    return at == 0 ? mask_first : at == across ? mask_last : 0x01010101u;
+  }
+};
+
+__device__ __forceinline__ uint4 load_if(bool inside, const uint4* p) {
+  return inside ? *p : make_uint4(0, 0, 0, 0);
+}
+
+// Sums of R, G and B over a window. Loads come in groups of eight that do not wait for each other, for it is their latency
+// that takes the time; only groups that the window reaches over are loaded.
+__device__ __forceinline__ void window_sum(const Quads& quads, int frame, unsigned int xs, unsigned int ys,
+                                           unsigned int* sum) {
+  const WindowGroups window(xs);
+  const int rows = window_end(ys) - window_begin(ys), across = window.across;
+  const uint4* const begin = quads.row(frame, window_begin(ys)) + window.first;
   sum[0] = sum[1] = sum[2] = 0;
-  const int rows = window_end(ys) - window_begin(ys);
-  const uint4* const begin = quads.row(frame, window_begin(ys)) + first;
   if (across <= 1) {
-    for (int y = lane; y < rows; y += 4 * lanes) {
+    for (int y = 0; y < rows; y += 4) {
       uint4 left[4], right[4];
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        const uint4* p = begin + min(y + k * lanes, rows - 1) * quads.groups;
-        left[k] = p[0];
-        right[k] = p[across];
+        const uint4* const p = begin + (y + k) * quads.groups;
+        left[k] = load_if(y + k < rows, p);
+        right[k] = load_if(y + k < rows && across, p + 1);
       }
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        const bool inside = y + k * lanes < rows;
-        add_quad(left[k], inside ? mask_first : 0, sum);
-        add_quad(right[k], inside ? mask_last : 0, sum);
+        add_quad(left[k], window.mask_first, sum);
+        add_quad(right[k], window.mask_last, sum);
       }
     }
     return;
   }
-  for (int y = lane; y < rows; y += lanes) {
-    const uint4* p = begin + y * quads.groups;
-    for (int w = 0; w <= across; w += 8) {
-      uint4 quad[8];
+  for (int w = 0; w <= across; w += 4) {
+    unsigned int mask[4];
 #pragma unroll
-      for (int k = 0; k < 8; ++k) quad[k] = p[min(w + k, across)];
+    for (int k = 0; k < 4; ++k) mask[k] = window.mask(w + k);
+    for (int y = 0; y < rows; y += 2) {
+      uint4 quad[2][4];
 #pragma unroll
-      for (int k = 0; k < 8; ++k) {
-        const int at = w + k;
-        add_quad(quad[k], at == 0 ? mask_first : at < across ? 0x01010101u : at == across ? mask_last : 0, sum);
-      }
+      for (int r = 0; r < 2; ++r)
+#pragma unroll
+        for (int k = 0; k < 4; ++k)
+          quad[r][k] = load_if(y + r < rows && w + k <= across, begin + (y + r) * quads.groups + w + k);
+#pragma unroll
+      for (int r = 0; r < 2; ++r)
+#pragma unroll
+        for (int k = 0; k < 4; ++k) add_quad(quad[r][k], mask[k], sum);
     }
   }
 }
@@ -92,11 +110,26 @@ __device__ __forceinline__ void window_mean(unsigned int xs, unsigned int ys, co
   for (int c = 0; c < 3; ++c) mean[c] = __fdiv_rn(static_cast<float>(sum[c]), area);
 }
 
-// All lanes of a team of 8 or 32 receive the sums over a window that they share; whole warps must call this.
+// All lanes of a team of 8 or 32 receive the sums over a window that they share; whole warps must call this. Four lanes take
+// groups of a row that lie side by side, which is one access, and the others the rows below.
 template <int LANES>
 __device__ __forceinline__ void team_window_sum(const Quads& quads, int frame, unsigned int xs, unsigned int ys,
                                                 unsigned int* sum) {
-  window_sum(quads, frame, xs, ys, threadIdx.x % LANES, LANES, sum);
+  constexpr int kRows = LANES / 4;
+  const WindowGroups window(xs);
+  const int rows = window_end(ys) - window_begin(ys), lane = threadIdx.x % LANES, row = lane / 4;
+  const uint4* const begin = quads.row(frame, window_begin(ys)) + window.first;
+  sum[0] = sum[1] = sum[2] = 0;
+  for (int at = lane % 4; at <= window.across; at += 4) {
+    const unsigned int mask = window.mask(at);
+    for (int y = row; y < rows; y += 4 * kRows) {
+      uint4 quad[4];
+#pragma unroll
+      for (int k = 0; k < 4; ++k) quad[k] = load_if(y + k * kRows < rows, begin + (y + k * kRows) * quads.groups + at);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) add_quad(quad[k], mask, sum);
+    }
+  }
   for (int c = 0; c < 3; ++c)
     for (int step = LANES / 2; step > 0; step /= 2) sum[c] += __shfl_xor_sync(0xffffffffu, sum[c], step);
 }

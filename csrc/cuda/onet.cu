@@ -50,18 +50,18 @@ __device__ __forceinline__ void second_layer(unsigned int in, float* ring, const
 // features [capacity, 1152], box_out [capacity, 4]: the square that was looked at. Where more were kept than the
 // capacity, nothing is done: the pass runs again with more.
 extern "C" __global__ void __launch_bounds__(kThreads, 2)
-    onet(const SAMPLE* data, const FrameGeometry* geometry, const int* kept, const int* kept_frame, const int* total,
+    onet(const uint4* data, int height, int width, int groups, const int* kept, const int* kept_frame, const int* total,
          int capacity, const float* box, const float* offsets, const ONetWeights* w, float* box_out, float* features) {
   extern __shared__ __align__(16) unsigned char shared[];
   float* const ring = reinterpret_cast<float*>(shared + kRing);
   float* const third = reinterpret_cast<float*>(shared + kThird);
   const unsigned int in = shared_address(shared);
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
-  const FrameBatch frames(data, geometry);
+  const Quads quads{data, height, groups};
   const Kept items{kept, kept_frame};
   const int count = *total <= capacity ? *total : 0;
   for (int i = blockIdx.x; i < count; i += gridDim.x) {
-    load_candidate<48>(frames, items, i, box, offsets, true, box_out,
+    load_candidate<48>(quads, width, items, i, box, offsets, true, box_out,
                        [&](int p, const float* rgb) { put_crop<48>(shared + kCrop, p, rgb); });
     first_layer<48, kWarps>(shared + kCrop, ring, shared, w->first, __ldg(w->unscale), w->bias1, w->slope1);
 

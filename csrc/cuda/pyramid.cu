@@ -43,7 +43,7 @@ __device__ __forceinline__ void pixel_value(unsigned int xs, unsigned int ys, co
 
 // grid.y is the frame; a block of 256 threads computes 32 x 32 pixels, or 32 pixels of a level whose windows are wide.
 // scaled != 0 scales for MTCNN, else values stay in [0, 255].
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     pyramid(const uint4* data, int frame_height, int groups, const Level* levels, int count, const unsigned int* windows,
             int scaled, OUT* out, float* exact) {
   const Quads quads{data, frame_height, groups};
@@ -74,12 +74,12 @@ extern "C" __global__ void __launch_bounds__(256)
   const int x = block % tiles * kTileX + (threadIdx.x & 31), first = block / tiles * kWarps * kRows + (threadIdx.x >> 5);
   if (x >= stride) return;
   const unsigned int xs = windows[level.x_windows + min(x, width - 1)];
-#pragma unroll
+#pragma unroll 1  // the loads of one pixel are enough at once, and fewer registers let more warps run
   for (int row = 0; row < kRows; ++row) {
     const int y = first + row * kWarps;
     if (y >= height) return;
     const unsigned int ys = windows[level.y_windows + y];
-    window_sum(quads, frame, xs, ys, 0, 1, sum);
+    window_sum(quads, frame, xs, ys, sum);
     pixel_value(xs, ys, sum, rough, scaled, value);
     for (int c = 0; c < 3; ++c) value[c] = x < width ? value[c] : 0.0f;
     const int pixel = y * stride + x;

@@ -49,18 +49,18 @@ __device__ __forceinline__ void second_layer(unsigned int in, float* out, const 
 // order, box_out [capacity, 4]: the square that was looked at. Where more were kept than the
 // capacity, nothing is done: the pass runs again with more.
 extern "C" __global__ void __launch_bounds__(kThreads, 4)
-    rnet(const SAMPLE* data, const FrameGeometry* geometry, const int* kept, const int* kept_frame, const int* total,
+    rnet(const uint4* data, int height, int width, int groups, const int* kept, const int* kept_frame, const int* total,
          int capacity, const int* chosen, const int* chosen_count, const float* box, const float* offsets,
          const RNetWeights* w, float* box_out, float* features) {
   extern __shared__ __align__(16) unsigned char shared[];
   float* const second = reinterpret_cast<float*>(shared + kSecond);
   const unsigned int in = shared_address(shared);
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
-  const FrameBatch frames(data, geometry);
+  const Quads quads{data, height, groups};
   const Kept items{kept, kept_frame};
   const int count = *total > capacity ? 0 : chosen ? *chosen_count : *total;
   for (int i = blockIdx.x; i < count; i += gridDim.x) {
-    load_candidate<24>(frames, items, chosen ? chosen[i] : i, box, offsets, false, box_out,
+    load_candidate<24>(quads, width, items, chosen ? chosen[i] : i, box, offsets, false, box_out,
                        [&](int p, const float* rgb) { put_crop<24>(shared + kCrop, p, rgb); });
     first_layer<24, kWarps>(shared + kCrop, reinterpret_cast<float*>(shared + kRing), shared, w->first, __ldg(w->unscale),
                             w->bias1, w->slope1);

@@ -18,7 +18,7 @@ struct RScanWeights {
       unused[3];
 };
 
-constexpr int kItems = 16, kThreads = 192;
+constexpr int kItems = 16, kThreads = 192, kSide = 24;
 // Rows of pixels are 24, 12, 12 and 4 long; strides in bytes, padded against bank conflicts. Beyond the pixels there are a
 // few that windows of garbage read.
 constexpr int kCropPixels = 592, kWideStride = 72, kWidePixels = 528, kPooledStride = 80, kPooledPixels = 144;
@@ -52,6 +52,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
           float* score, int* chosen, int* chosen_count) {
   extern __shared__ __align__(16) unsigned char shared[];
   __shared__ float partial[6][kItems];
+  __shared__ int rects[kItems][4], frame_of[kItems];  // an empty rectangle: nothing of the square is in the frame
   unsigned char* const wide = shared + kWide;
   unsigned char* const pooled = shared + kPooled;
   unsigned char* const small = shared + kSmall;
@@ -75,23 +76,36 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
 
   for (int begin = blockIdx.x * kItems; begin < count; begin += gridDim.x * kItems) {
     const int items = min(kItems, count - begin);
-    for (int item = 0; item < items; ++item) {
-      const int i = begin + item, from = kept[i], frame = kept_frame[i];
+    if (static_cast<int>(threadIdx.x) < items) {
+      const int i = begin + threadIdx.x, from = kept[i];
       float moved[4], squared[4];
-      int rect[4];
       refine(box + 4ll * from, offsets + 4ll * from, false, moved);
       square(moved, squared);
-      const bool seen = pixel_rect(squared, width, height, rect);
-      if (threadIdx.x < 4) box_out[4ll * i + threadIdx.x] = squared[threadIdx.x];
-      const int rw = rect[2] - rect[0], rh = rect[3] - rect[1];
-      for (int p = threadIdx.x; p < 576; p += kThreads) {
+      int* const rect = rects[threadIdx.x];
+      if (!pixel_rect(squared, width, height, rect)) rect[2] = rect[0], rect[3] = rect[1];
+      frame_of[threadIdx.x] = kept_frame[i];
+      for (int c = 0; c < 4; ++c) box_out[4ll * i + c] = squared[c];
+    }
+    __syncthreads();
+    // The windows of a candidate's columns and rows lie where its features will.
+    for (int k = threadIdx.x; k < items * 2 * kSide; k += kThreads) {
+      const int item = k / (2 * kSide), axis = k / kSide % 2, at = k % kSide;
+      const int* const rect = rects[item];
+      const int from = rect[axis], size = rect[2 + axis] - from;
+      reinterpret_cast<unsigned int*>(features + item * kFeatureStride)[k % (2 * kSide)] =
+          (from + area_begin(at, size, kSide)) | (from + area_end(at, size, kSide)) << 16;
+    }
+    __syncthreads();
+
+    for (int item = 0; item < items; ++item) {
+      const unsigned int* const windows = reinterpret_cast<const unsigned int*>(features + item * kFeatureStride);
+      const bool seen = rects[item][2] > rects[item][0];
+      for (int p = threadIdx.x; p < kSide * kSide; p += kThreads) {
         float mean[3] = {127.5f, 127.5f, 127.5f};
         if (seen) {
-          const int oy = p / 24, ox = p % 24;
-          const unsigned int xs = (rect[0] + area_begin(ox, rw, 24)) | (rect[0] + area_end(ox, rw, 24)) << 16;
-          const unsigned int ys = (rect[1] + area_begin(oy, rh, 24)) | (rect[1] + area_end(oy, rh, 24)) << 16;
+          const unsigned int xs = windows[p % kSide], ys = windows[kSide + p / kSide];
           unsigned int sum[3];
-          window_sum(quads, frame, xs, ys, 0, 1, sum);
+          window_sum(quads, frame_of[item], xs, ys, sum);
           window_mean(xs, ys, sum, mean);
         }
         uint2 packed;

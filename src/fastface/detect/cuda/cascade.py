@@ -84,7 +84,7 @@ class Cascade:
             256,
             *(FRAMES, geometry, b.groups, b.quads),
         )
-        quads = (b.quads, b.height, b.groups)
+        quads, whole = (b.quads, b.height, b.groups), (b.quads, b.height, b.width, b.groups)
         if thumbnail:
             rows, columns = thumbnail
             program.add(
@@ -113,18 +113,18 @@ class Cascade:
                 chosen = (b.refine_chosen, facts[Fact.CHOSEN :])
                 program.add(
                     self._on.kernel("rscan", "rscan"), (2 * self._on.processors,), 192,
-                    b.quads, b.height, b.width, b.groups, b.refine_kept, b.refine_frame, total[1], b.n * c.refine,
+                    *whole, b.refine_kept, b.refine_frame, total[1], b.n * c.refine,
                     b.cell_box, b.cell_offsets, self._rscan_weights, _logit(thresholds[1] - _DOUBT_REFINE),
                     b.refine_box, b.refine_score, *chosen, shared_memory=_RSCAN_MEMORY,
                 )  # fmt: skip
             program.add(
-                self._on.kernel("rnet", "rnet", depth=depth), (4 * self._on.processors,), 128,
-                FRAMES, geometry, b.refine_kept, b.refine_frame, total[1], b.n * c.refine, *chosen, b.cell_box,
+                self._on.kernel("rnet", "rnet"), (4 * self._on.processors,), 128,
+                *whole, b.refine_kept, b.refine_frame, total[1], b.n * c.refine, *chosen, b.cell_box,
                 b.cell_offsets, self._rnet, b.refine_box, b.refine_features, shared_memory=_RNET_MEMORY,
             )  # fmt: skip
             program.add(
                 self._on.kernel("dense", "rnet_dense"), (4 * self._on.processors,), 256,
-                b.refine_features, total[1], b.n * c.refine, *chosen, geometry, b.refine_box, self._rnet_dense,
+                b.refine_features, total[1], b.n * c.refine, *chosen, b.height, b.width, b.refine_box, self._rnet_dense,
                 b.refine_score, b.refine_offsets, shared_memory=_RNET_DENSE_MEMORY,
             )  # fmt: skip
             self._on.add_nms(
@@ -133,13 +133,13 @@ class Cascade:
                 b.decide_count, total[2], failed[2],
             )  # fmt: skip
             program.add(
-                self._on.kernel("onet", "onet", depth=depth), (2 * self._on.processors,), 256,
-                FRAMES, geometry, b.decide_kept, b.decide_frame, total[2], b.n * c.decide, b.refine_box,
+                self._on.kernel("onet", "onet"), (2 * self._on.processors,), 256,
+                *whole, b.decide_kept, b.decide_frame, total[2], b.n * c.decide, b.refine_box,
                 b.refine_offsets, self._onet, b.decide_box, b.decide_features, shared_memory=_ONET_MEMORY,
             )  # fmt: skip
             program.add(
                 self._on.kernel("dense", "onet_dense"), (2 * self._on.processors,), 256,
-                b.decide_features, total[2], b.n * c.decide, geometry, b.decide_box, self._onet_dense, b.decide_score,
+                b.decide_features, total[2], b.n * c.decide, b.height, b.width, b.decide_box, self._onet_dense, b.decide_score,
                 b.decide_refined, b.decide_landmarks, shared_memory=_ONET_DENSE_MEMORY,
             )  # fmt: skip
             self._on.add_nms(
