@@ -55,6 +55,29 @@ void bind_faces(py::module_& m) {
       "-> frontality [n] in [0, 1], resolution [n] in pixels, quality [n] in (0, 1], float32.");
 
   m.def(
+      "add_rows",
+      [](Array<double>& sums, const Array<int64_t>& row, const Array<double>& weight, const Array<float>& values) {
+        expect(row, "row", {-1});
+        const py::ssize_t n = row.shape(0);
+        expect(weight, "weight", {n});
+        expect(values, "values", {n, -1});
+        const py::ssize_t width = values.shape(1);
+        expect(sums, "sums", {-1, width});
+        for (py::ssize_t i = 0; i < n; ++i)
+          if (row.at(i) < 0 || row.at(i) >= sums.shape(0))
+            throw py::value_error("row[" + std::to_string(i) + "] is " + std::to_string(row.at(i)) + ", must be in [0, " +
+                                  std::to_string(sums.shape(0)) + ")");
+        double* to = sums.mutable_data();
+        py::gil_scoped_release release;
+        for (py::ssize_t i = 0; i < n; ++i)
+          for (py::ssize_t k = 0; k < width; ++k)
+            to[row.data()[i] * width + k] += weight.data()[i] * static_cast<double>(values.data()[i * width + k]);
+      },
+      py::arg("sums").noconvert(), py::arg("row").noconvert(), py::arg("weight").noconvert(), py::arg("values").noconvert(),
+      "sums [k, d] float64, row [n] int64, weight [n] float64, values [n, d] float32: adds weight[i] * values[i] to\n"
+      "sums[row[i]], one after the other.");
+
+  m.def(
       "crop_rects",
       [](const Array<float>& box, int width, int height, double margin) {
         expect(box, "box", {-1, 4});

@@ -56,9 +56,7 @@ struct WindowGroups {
   }
 };
 
-__device__ __forceinline__ uint4 load_if(bool inside, const uint4* p) {
-  return inside ? *p : make_uint4(0, 0, 0, 0);
-}
+__device__ __forceinline__ uint4 load_if(bool inside, const uint4* p) { return inside ? *p : make_uint4(0, 0, 0, 0); }
 
 // Sums of R, G and B over a window. Loads come in groups of eight that do not wait for each other, for it is their latency
 // that takes the time; only groups that the window reaches over are loaded.
@@ -110,8 +108,8 @@ __device__ __forceinline__ void window_mean(unsigned int xs, unsigned int ys, co
   for (int c = 0; c < 3; ++c) mean[c] = __fdiv_rn(static_cast<float>(sum[c]), area);
 }
 
-// All lanes of a team of 8 or 32 receive the sums over a window that they share; whole warps must call this. Four lanes take
-// groups of a row that lie side by side, which is one access, and the others the rows below.
+// All lanes of a team of 8 or 32 receive the sums over a window that they share; whole warps must call this. Four lanes
+// take groups of a row that lie side by side, which is one access, and the others the rows below.
 template <int LANES>
 __device__ __forceinline__ void team_window_sum(const Quads& quads, int frame, unsigned int xs, unsigned int ys,
                                                 unsigned int* sum) {

@@ -144,15 +144,18 @@ class TrackEmbedder:
 
     def _take(self) -> None:
         """Add up the vectors of the batch that was begun first."""
+        from fastface import _core
+
         faces, vectors = self._running.popleft()
         rows = self._rows(faces.track)
-        weight = faces.quality
-        np.add.at(self._sums, rows, weight[:, None] * vectors.result().astype(np.float64))
+        weight = np.ascontiguousarray(faces.quality)
+        _core.add_rows(self._sums, rows, weight, vectors.result())
         np.add.at(self._totals, rows, np.stack([weight, weight * faces.legibility, np.ones(len(faces))], 1))
 
     def _rows(self, track: NDArray[np.int64]) -> NDArray[np.int64]:
         """The row of each face's track, new ones at the end."""
-        rows = np.array([self._row_of.setdefault(t, len(self._row_of)) for t in track.tolist()], np.int64)
+        tracks, which = np.unique(track, return_inverse=True)
+        rows = np.array([self._row_of.setdefault(t, len(self._row_of)) for t in tracks.tolist()], np.int64)[which]
         if (lacking := len(self._row_of) - len(self._sums)) > 0:
             more = max(64, len(self._sums), lacking)
             self._sums = np.concatenate([self._sums, np.zeros((more, self._dim))])

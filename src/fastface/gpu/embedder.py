@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from fastface.models.registry import EmbedderSpec
 
 SIZES = (256, 32, 8)
 """Faces of a graph; what is left over is padded. The last only where the memory is short."""
+
+_BEGIN = 64
+"""Faces that go through the first layers at once, whose memory the next may use."""
 
 _ROOM = 1 << 30
 """Bytes by which the free memory must have grown before a size is tried again."""
@@ -49,14 +53,19 @@ class CudaEmbedder:
         self.spec, self.device, self._dtype = spec, device, dtype
         self._network = FusedNetwork(models.load_state(spec), spec.dim, device, dtype)
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._pool: Any = None  # of memory, which the graphs share: they run one after the other
         self._refused: dict[int, int] = {}  # sizes for which there was no room, and the bytes that were free then
         self._busy = torch.cuda.Event()  # the last use of the graphs' memory
         self._lock = threading.Lock()
 
     def forward(self, crops: Tensor) -> Tensor:
         """[m, 3, 160, 160] uint8 to [m, dim] float32, on torch's current stream, at any batch size."""
-        scaled = scale_input(crops, self.spec.scaling).to(self._dtype)
-        return self._network(scaled.contiguous(memory_format=torch.channels_last))
+
+        def begin(part: Tensor) -> Tensor:
+            scaled = scale_input(part, self.spec.scaling).to(self._dtype)
+            return self._network.begin(scaled.contiguous(memory_format=torch.channels_last))
+
+        return self._network.end(torch.cat([begin(part) for part in crops.split(_BEGIN)]))
 
     def _graph(self, size: int) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
         if size not in self._graphs:
@@ -70,8 +79,9 @@ class CudaEmbedder:
             torch.cuda.empty_cache()  # what the trial runs used, and the graph, in a pool of its own, will want
             graph = torch.cuda.CUDAGraph()
             # Decoding threads go on meanwhile, so only this thread's calls count.
-            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
                 out = self.forward(static)
+            self._pool = graph.pool()
             self._graphs[size] = (graph, static, out)
         return self._graphs[size]
 

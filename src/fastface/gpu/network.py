@@ -188,8 +188,15 @@ class FusedNetwork:
         s.finish()
 
     def __call__(self, x: Tensor) -> Tensor:
+        return self.end(self.begin(x))
+
+    def begin(self, x: Tensor) -> Tensor:
+        """The layers that take the most memory, 1.5 MB a face in half precision: [n, 256, 17, 17], which is 0.15 MB."""
         x = _chain(self._stem, x)
-        x = _chain(self._stem_2, functional.max_pool2d(x, 3, 2))
+        return _chain(self._stem_2, functional.max_pool2d(x, 3, 2))
+
+    def end(self, x: Tensor) -> Tensor:
+        """What is left to do after :meth:`begin`."""
         x = _chain(self._repeat_1, x)
         x = torch.cat([*(_chain(branch, x) for branch in self._mixed_6a), functional.max_pool2d(x, 3, 2)], 1)
         x = _chain(self._repeat_2, x)

@@ -139,8 +139,8 @@ class Cascade:
             )  # fmt: skip
             program.add(
                 self._on.kernel("dense", "onet_dense"), (2 * self._on.processors,), 256,
-                b.decide_features, total[2], b.n * c.decide, b.height, b.width, b.decide_box, self._onet_dense, b.decide_score,
-                b.decide_refined, b.decide_landmarks, shared_memory=_ONET_DENSE_MEMORY,
+                b.decide_features, total[2], b.n * c.decide, b.height, b.width, b.decide_box, self._onet_dense,
+                b.decide_score, b.decide_refined, b.decide_landmarks, shared_memory=_ONET_DENSE_MEMORY,
             )  # fmt: skip
             self._on.add_nms(
                 program, n, b.decide_refined, b.decide_score, None, None, b.decide_start, b.decide_count, 1, 1 << 30,
