@@ -252,6 +252,7 @@ PYBIND11_MODULE(_core, m) {
       py::arg("overlaps").noconvert(), "Goes on where `state`, `conflicts` and `overlaps` were taken.");
 
   bind_faces(m);
+  bind_gpu(m);
   bind_matcher(m);
 
   m.def(

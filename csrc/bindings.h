@@ -41,5 +41,6 @@ inline int positive(int value, const char* name) {
 
 void bind_matcher(py::module_& m);
 void bind_faces(py::module_& m);
+void bind_gpu(py::module_& m);
 
 }  // namespace fastface

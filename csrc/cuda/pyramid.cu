@@ -41,18 +41,18 @@ __device__ __forceinline__ void pixel_value(unsigned int xs, unsigned int ys, co
     for (int c = 0; c < 3; ++c) value[c] = mtcnn_scale(value[c]);
 }
 
-// grid.y is the frame; a block of 256 threads computes 32 x 32 pixels, or 32 pixels of a level whose windows are wide.
-// scaled != 0 scales for MTCNN, else values stay in [0, 255].
+// grid.y is the frame, from number first_frame of quads and `exact` on; a block of 256 threads computes 32 x 32 pixels, or
+// 32 pixels of a level whose windows are wide. scaled != 0 scales for MTCNN, else values stay in [0, 255].
 extern "C" __global__ void __launch_bounds__(256, 4)
     pyramid(const uint4* data, int frame_height, int groups, const Level* levels, int count, const unsigned int* windows,
-            int scaled, OUT* out, float* exact) {
+            int scaled, OUT* out, float* exact, int first_frame) {
   const Quads quads{data, frame_height, groups};
-  const int frame = blockIdx.y;
+  const int frame = first_frame + blockIdx.y;
   int l = 0;
   while (l + 1 < count && static_cast<int>(blockIdx.x) >= levels[l + 1].pyramid_block) ++l;
   const Level& level = levels[l];
   const int block = blockIdx.x - level.pyramid_block, height = level.height, width = level.width, stride = level.stride;
-  const long long begin = level.offset + static_cast<long long>(frame) * height * stride;
+  const long long begin = level.offset + static_cast<long long>(blockIdx.y) * height * stride;
   const bool keep = exact && level.exact >= 0, rough = sizeof(OUT) == 2 && !keep;
   const long long begin_exact = level.exact + static_cast<long long>(frame) * height * stride;
   unsigned int sum[3];

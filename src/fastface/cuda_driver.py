@@ -9,16 +9,14 @@ from typing import Any
 
 @functools.cache
 def driver() -> Any:
-    """The driver's library, called without giving the interpreter's lock away: to queue a launch or a copy takes
+    """The driver's library, called without giving the interpreter's lock away: to queue a copy takes
     microseconds, to get the lock back from busy threads may take milliseconds.
 
     Raises:
         OSError: there is no driver.
     """
     library = ctypes.PyDLL("libcuda.so.1")
-    unsigned, pointer = ctypes.c_uint, ctypes.c_void_p
-    library.cuLaunchKernel.argtypes = (pointer, *(unsigned,) * 7, pointer, pointer, pointer)
-    library.cuMemcpyDtoDAsync_v2.argtypes = (ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t, pointer)
+    library.cuMemcpyDtoDAsync_v2.argtypes = (ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_void_p)
     return library
 
 

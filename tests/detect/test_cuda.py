@@ -154,6 +154,25 @@ def test_scan_and_cells_equal_pnet(torch, half, cascade, size):
         assert off <= 0.08, "cells far below the threshold cost time"
 
 
+def test_frames_are_scanned_in_parts(torch, monkeypatch):
+    """The canvas holds fewer frames than a pass: the same cells, in every frame."""
+    from fastface.detect.cuda import CudaMTCNN, buffers
+
+    pixels = picture(np.random.default_rng(5), 5, 97, 131)
+    found = []
+    for at_once in (5, 2):
+        monkeypatch.setattr(buffers, "SCANNED_AT_ONCE", at_once)
+        b, _ = run(torch, CudaMTCNN(DetectorSettings(), precision="fp16"), on_gpu(torch, pixels))
+        assert b.scanned_at_once == at_once
+        found.append(cells_of(torch, b, 5))
+    whole, parts = found
+    assert sum(len(cells[0]) for (frame, _), cells in whole.items() if frame == 4) > 0
+    for group, columns in whole.items():
+        order, other = np.argsort(columns[0]), np.argsort(parts[group][0])
+        for a, b in zip(columns, parts[group], strict=True):
+            np.testing.assert_array_equal(a[order], b[other])
+
+
 def test_refining_scan_equals_rnet(torch, half):
     """Which candidates R-Net's half-precision scan passes on, against torch on the CPU."""
     from fastface.detect import geometry, ops

@@ -68,6 +68,26 @@ def test_pyramid_equals_torch(torch, cascade, half, size):
     on_a_gpu.test_pyramid_equals_torch(torch, cascade, half, size)
 
 
+def test_frames_are_scanned_in_parts(torch, monkeypatch):
+    on_a_gpu.test_frames_are_scanned_in_parts(torch, monkeypatch)
+
+
+def test_tables_on_their_way(torch, monkeypatch):
+    """Each call's tables arrive whole, more of them than there are places to wait, and some larger than those."""
+    from fastface.gpu import staging
+
+    monkeypatch.setattr(staging, "torch", torch)
+    stage, rng = staging.Staging(torch.device("cpu")), np.random.default_rng(2)
+    for count in (3, 1, 4000, 0, 17, 300):
+        rows, rects = rng.integers(0, 1 << 60, count), rng.integers(0, 9000, (count, 4)).astype(np.int32)
+        program = kernels.Program()
+        (a, b), event = stage.add(program, (rows, rects))
+        program.record(event)
+        program.run(0, 0)
+        np.testing.assert_array_equal(a.numpy(), rows)
+        np.testing.assert_array_equal(b.numpy(), rects)
+
+
 @pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
@@ -197,7 +217,7 @@ def test_the_simulation_sees_what_is_wrong(tmp_path, monkeypatch):
     gpu.order = 1
     assert first != turned.tolist() or outcome("bad", "turn") != turned.tolist()
     assert outcome("good", "beyond") == [-1] * 64  # as NaN, in a float
-    with pytest.raises(GPUError, match="could not be launched"):
+    with pytest.raises(GPUError, match="could not be queued"):
         outcome("good", "turn", gpu.shared_limit + 1)
 
 

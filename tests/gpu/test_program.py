@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from types import SimpleNamespace
 from typing import Any
@@ -14,21 +15,41 @@ from fastface.gpu import kernels
 
 
 class Driver:
-    """Reads the arguments as a kernel of these types would."""
+    """Reads the arguments as a kernel of these types would, and notes what else it is told."""
 
     def __init__(self, *types: Any, status: int = 0) -> None:
         self.types, self.status, self.seen = types, status, list[tuple[Any, ...]]()
+        u32, u64, size, pointer = ctypes.c_uint, ctypes.c_uint64, ctypes.c_size_t, ctypes.POINTER(ctypes.c_void_p)
 
-    def cuLaunchKernel(self, function: int, *rest: Any) -> int:
-        *shape, stream, pointers, _extra = rest
-        values = [ctypes.cast(p, ctypes.POINTER(t)).contents.value for p, t in zip(pointers, self.types, strict=True)]
-        self.seen.append((function, shape, stream, values))
+        def entry(name: str, *types: Any) -> Any:
+            def called(*args: int) -> int:
+                self.seen.append((name, *args))
+                return self.status
+
+            return ctypes.CFUNCTYPE(ctypes.c_int, *types)(called)
+
+        self.cuLaunchKernel = ctypes.CFUNCTYPE(ctypes.c_int, u64, *(u32,) * 7, u64, pointer, pointer)(self.launch)
+        self.cuMemsetD8Async = entry("fill", u64, ctypes.c_ubyte, size, u64)
+        self.cuMemcpyDtoHAsync_v2 = entry("to host", u64, u64, size, u64)
+        self.cuMemcpyHtoDAsync_v2 = entry("to device", u64, u64, size, u64)
+        self.cuStreamWaitEvent = entry("wait", u64, u64, u32)
+        self.cuEventRecord = entry("record", u64, u64)
+
+    def launch(self, function: int, *rest: Any) -> int:
+        *shape, stream, pointers, extra = rest
+        values = [ctypes.cast(pointers[i], ctypes.POINTER(t)).contents.value for i, t in enumerate(self.types)]
+        self.seen.append(("launch", function, shape, stream, values, bool(extra)))
         return self.status
 
 
 @pytest.fixture
-def function() -> Any:
+def function(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(torch.cuda, "device", lambda number: contextlib.nullcontext())
     return SimpleNamespace(kernel=SimpleNamespace(ptr=77), max_dynamic_shared_size_bytes=0)
+
+
+def at(address: int) -> Any:
+    return SimpleNamespace(data_ptr=lambda: address)
 
 
 def test_arguments_and_the_address_of_the_frames(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
@@ -36,22 +57,68 @@ def test_arguments_and_the_address_of_the_frames(monkeypatch: pytest.MonkeyPatch
     driver = Driver(u64, i32, f32, i32, u64, u64, u64)
     monkeypatch.setattr(kernels, "driver", lambda: driver)
     table = torch.arange(5)
+    program = kernels.Program()
     args = (kernels.FRAMES, -3, 0.5, True, None, table[2:], kernels.FRAMES)
-    launch = kernels._Launch(function, (4, 2, 1), 256, args, 1024)
+    program.add(function, (4, 2, 1), 256, *args, shared_memory=1024)
     del args
     for address in (1 << 40, 5):
-        launch(9, address)
+        program.run(9, 0, at(address))
     shape = [4, 2, 1, 256, 1, 1, 1024]
     for seen, address in zip(driver.seen, (1 << 40, 5), strict=True):
-        assert seen == (77, shape, 9, [address, -3, 0.5, 1, 0, table.data_ptr() + 16, address])
+        assert seen == ("launch", 77, shape, 9, [address, -3, 0.5, 1, 0, table.data_ptr() + 16, address], False)
+
+
+def test_everything_is_queued_in_its_order(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
+    driver, event, order = Driver(), SimpleNamespace(cuda_event=1 << 45), list[str]()
+    monkeypatch.setattr(kernels, "driver", lambda: driver)
+    host, device = torch.zeros(6, dtype=torch.int16), torch.zeros(9, dtype=torch.int16)
+    program = kernels.Program()
+    program.wait(event)
+    program.zero(device)
+    program.add(function, (1,), 32)
+    program.call(lambda: order.append(f"after {len(driver.seen)}"))
+    program.to_device(device, host, 5)
+    program.to_host(host, device)
+    program.record(event)
+    program.run(3, 0)
+    h, d = host.data_ptr(), device.data_ptr()
+    assert order == ["after 3"]
+    assert driver.seen == [
+        ("wait", 3, 1 << 45, 0),
+        ("fill", d, 0, 18, 3),
+        ("launch", 77, [1, 1, 1, 32, 1, 1, 0], 3, [], False),
+        ("to device", d, h, 5, 3),
+        ("to host", h, d, 12, 3),
+        ("record", 1 << 45, 3),
+    ]
 
 
 def test_a_refused_launch(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
-    monkeypatch.setattr(kernels, "driver", lambda: Driver(status=701))
-    with pytest.raises(GPUError, match="cuLaunchKernel gave 701"):
-        kernels._Launch(function, (1, 1, 1), 32, (), 0)(0, 0)
+    driver = Driver(status=701)
+    monkeypatch.setattr(kernels, "driver", lambda: driver)
+    program = kernels.Program()
+    program.add(function, (1, 1, 1), 32)
+    program.add(function, (1, 1, 1), 32)
+    with pytest.raises(GPUError, match="step 0, the driver gave 701"):
+        program.run(0, 0)
+    assert len(driver.seen) == 1
 
 
-def test_much_shared_memory_is_asked_for(function: Any) -> None:
+def test_much_shared_memory_is_asked_for(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
+    driver = Driver()
+    monkeypatch.setattr(kernels, "driver", lambda: driver)
     kernels.Program().add(function, (1,), 32, shared_memory=60 << 10)
     assert function.max_dynamic_shared_size_bytes == 60 << 10
+
+
+@pytest.mark.parametrize(
+    ("grid", "values", "frames", "message"),
+    [([1, 1], b"", [], "3 sides"), ([1, 1, 1], b"1234", [], "8 bytes"), ([1, 1, 1], bytes(8), [1], "no argument 1")],
+)
+def test_what_a_launch_cannot_be(grid: list[int], values: bytes, frames: list[int], message: str) -> None:
+    from fastface import _core
+
+    with pytest.raises(ValueError, match=message):
+        _core.Program([1, 2, 3, 4, 5, 6]).launch(77, grid, 32, 0, values, frames)
+    with pytest.raises(ValueError, match="function 2 is 0"):
+        _core.Program([1, 2, 0, 4, 5, 6])

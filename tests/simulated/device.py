@@ -42,6 +42,17 @@ class SimulatedGPU:
         self.sources = sources or kernels.source_folder()
         self.folder, self.order, self.shared_limit = folder, 0, 99 << 10
         self._launches: list[Any] = []
+        u32, u64, size, pointer = ctypes.c_uint, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_void_p
+
+        def entry(*types: Any) -> Any:
+            return ctypes.CFUNCTYPE(ctypes.c_int, *types)
+
+        self.cuLaunchKernel = entry(u64, *(u32,) * 7, u64, pointer, pointer)(self._launch)
+        self.cuMemsetD8Async = entry(u64, ctypes.c_ubyte, size, u64)(self._fill)
+        self.cuMemcpyDtoHAsync_v2 = entry(u64, u64, size, u64)(self._copy)
+        self.cuMemcpyHtoDAsync_v2 = entry(u64, u64, size, u64)(self._copy)
+        self.cuStreamWaitEvent = entry(u64, u64, u32)(lambda stream, event, flags: 0)
+        self.cuEventRecord = entry(u64, u64)(lambda event, stream: 0)
         for header in (self.sources / "cuda").glob("*.cuh"):  # a header finds others beside it first
             own = HERE / "include" / header.name
             shutil.copy(own if own.exists() else header, folder / header.name)
@@ -85,15 +96,26 @@ class SimulatedGPU:
             kernel=types.SimpleNamespace(ptr=len(self._launches)), max_dynamic_shared_size_bytes=48 << 10
         )
 
-    def cuLaunchKernel(
-        self, handle: int, gx: int, gy: int, gz: int, bx: int, by: int, bz: int, shared: int, stream: Any,
-        arguments: Any, extra: Any,
+    def _launch(
+        self, handle: int, gx: int, gy: int, gz: int, bx: int, by: int, bz: int, shared: int, stream: int,
+        arguments: int, extra: int | None,
     ) -> int:  # fmt: skip
-        assert (by, bz, extra) == (1, 1, None)
-        if shared > self.shared_limit or not 1 <= bx <= 1024 or max(gy, gz) > 65535:
+        if (by, bz, extra) != (1, 1, None) or shared > self.shared_limit or not 1 <= bx <= 1024 or max(gy, gz) > 65535:
             return 1  # CUDA_ERROR_INVALID_VALUE
         grid = (ctypes.c_uint * 3)(gx, gy, gz)
-        self._launches[handle - 1](grid, ctypes.c_uint(bx), ctypes.c_uint(shared), self.order, arguments)
+        self._launches[handle - 1](
+            grid, ctypes.c_uint(bx), ctypes.c_uint(shared), self.order, ctypes.c_void_p(arguments)
+        )
+        return 0
+
+    @staticmethod
+    def _fill(to: int, value: int, size: int, stream: int) -> int:
+        ctypes.memset(to, value, size)
+        return 0
+
+    @staticmethod
+    def _copy(to: int, source: int, size: int, stream: int) -> int:
+        ctypes.memmove(to, source, size)
         return 0
 
     # What the detector asks torch for
@@ -101,6 +123,8 @@ class SimulatedGPU:
     def torch(self) -> Any:
         """The module `torch` with this device in the place of a GPU."""
         class Event:
+            cuda_event = 1
+
             def record(self, stream: Any = None) -> None: ...
             def synchronize(self) -> None: ...
 
@@ -136,12 +160,11 @@ def install(gpu: SimulatedGPU, monkeypatch: Any) -> Any:
     from fastface.detect.cuda import buffers, cascade, operations
 
     fake = gpu.torch()
-    for module in (cuda, buffers, cascade, operations):
+    for module in (cuda, buffers, cascade, operations, kernels):
         monkeypatch.setattr(module, "torch", fake)
     monkeypatch.setattr(operations, "kernel", gpu.kernel)
     monkeypatch.setattr(operations, "shared_memory_limit", lambda device: gpu.shared_limit)
     monkeypatch.setattr(kernels, "driver", lambda: gpu)
-    monkeypatch.setattr(torch.cuda, "device", fake.cuda.device)  # Program asks for it by itself
     monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
     monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor: tensor)
     return fake

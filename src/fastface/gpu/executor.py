@@ -23,6 +23,8 @@ from fastface.gpu.crops import DeviceCrops
 from fastface.gpu.embedder import SIZES, CudaEmbedder, Vectors
 from fastface.gpu.frames import DeviceFrames
 from fastface.gpu.interop import GivenBatch, as_frames, as_tensor, crop_rects_on_device, face_boxes, ordered_on
+from fastface.gpu.kernels import Program
+from fastface.gpu.staging import Staging
 from fastface.models.registry import EmbedderSpec
 from fastface.settings import Settings
 from fastface.types import Detections, FrameBatch, FrameFaces
@@ -63,6 +65,7 @@ class CudaExecutor:
         self._embedder = CudaEmbedder(spec, self._torch_device, dtype)
         self._detector, self._detecting = self._lanes[0]
         self._embedding = torch.cuda.Stream(self._torch_device)
+        self._staging = Staging(self._torch_device)
         self._sessions = SessionPool()
         self._frames_of: dict[int, DeviceFrames] = {}
         self._blocks: dict[tuple[int, int], DeviceFrames] = {}  # of the decoder's ring, by address and length
@@ -84,9 +87,8 @@ class CudaExecutor:
             pool=self._sessions,
         )
 
-    def _frames(self, batch: Any) -> DeviceFrames:
-        """The batch as our kernels read it, once the current stream gets there."""
-        stream = torch.cuda.current_stream(self._torch_device)
+    def _view(self, batch: Any) -> DeviceFrames:
+        """The batch as our kernels read it, once its pixels are there."""
         if isinstance(batch, GivenBatch):
             return batch.frames
         if isinstance(batch, FrameBatch):  # decoded by libav
@@ -94,9 +96,8 @@ class CudaExecutor:
                 self._frames_of[id(batch)] = DeviceFrames.from_rgb(
                     torch.from_numpy(batch.pixels).to(self._torch_device)
                 )
-                stream.synchronize()
+                torch.cuda.current_stream(self._torch_device).synchronize()
             return self._frames_of[id(batch)]
-        batch.wait(stream.cuda_stream)
         key = (batch.pixels.data.ptr, len(batch))
         if key not in self._blocks:
             self._blocks[key] = DeviceFrames.from_nv12(
@@ -156,8 +157,10 @@ class CudaExecutor:
     def _submit(self, batch: Any) -> Pending:
         detector, stream = self._lanes[self._turn]
         self._turn = (self._turn + 1) % _LANES
+        if isinstance(batch, DeviceFrameBatch):
+            batch.wait(stream.cuda_stream)
         with torch.cuda.stream(stream):
-            return detector.submit(self._frames(batch), thumbnail=SIGNATURE_SHAPE)
+            return detector.submit(self._view(batch), thumbnail=SIGNATURE_SHAPE)
 
     def size(self, batch: Any) -> tuple[int, int]:
         if isinstance(batch, GivenBatch):
@@ -177,19 +180,14 @@ class CudaExecutor:
     ) -> NDArray[np.int64]:
         places = store.take(len(row))
         if len(row):
+            program = Program()
             rects = crop_rects(box, *self.size(batch))
-            packed = np.concatenate([np.ascontiguousarray(a).view(np.uint8).ravel() for a in (row, places, rects)])
-            with torch.cuda.stream(self._embedding):
-                table = torch.from_numpy(packed).pin_memory().to(self._torch_device, non_blocking=True)
-                n = 8 * len(row)
-                self._detector.crop_triangle(
-                    self._frames(batch),
-                    table[:n].view(torch.int64),
-                    table[2 * n :].view(torch.int32).view(-1, 4),
-                    CROP_SIZE,
-                    out=store.pixels,
-                    place=table[n : 2 * n].view(torch.int64),
-                )
+            (rows, at, where), used = self._staging.add(program, (row, places, rects))
+            with torch.cuda.stream(self._embedding):  # whatever is copied or made on the way is of this stream
+                frames = self._view(batch)
+            self._detector.add_crops(program, frames, rows, where, CROP_SIZE, store.pixels, at)
+            program.record(used)
+            program.run(self._embedding.cuda_stream, self._index)
         return places
 
     def embed(self, store: DeviceCrops, places: NDArray[np.int64]) -> Vectors:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from fastface.cuda_driver import driver
 from fastface.errors import GPUError
@@ -69,31 +73,75 @@ def shared_memory_limit(device: int) -> int:
     return int(cupy.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"])
 
 
+def recorded_event(device: torch.device) -> torch.cuda.Event:
+    """An event that has happened, which a :class:`Program` can wait for and record."""
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
 FRAMES = object()
 """Stands for the address of the frames among the arguments of a :class:`Program`."""
 
 
 class Program:
-    """Kernel launches with their arguments, ready to be queued again and again with other frames.
+    """Launches, copies and events with all that belongs to them, ready to be queued again and again by one call.
 
     Arguments' types are fixed by their Python types: int becomes int32, float float32, a tensor its address (which must
-    stay valid), None address 0, and FRAMES the address that :meth:`run` is given.
+    stay valid), None address 0, and FRAMES the address that :meth:`run` is given. Events are torch's, and must have been
+    recorded once.
     """
 
     def __init__(self) -> None:
-        self._steps: list[_Launch | Callable[[], None]] = []
+        self._steps: list[Any] = []  # native programs, and work that is Python's
+        self._kept: list[Any] = []  # what must stay where it is: modules, memory, events
+
+    def _native(self) -> Any:
+        from fastface import _core
+
+        if not self._steps or not isinstance(self._steps[-1], _core.Program):
+            self._steps.append(_core.Program(_functions(driver())))
+        return self._steps[-1]
 
     def add(self, function: Any, grid: tuple[int, ...], block: int, *args: Any, shared_memory: int = 0) -> None:
         """Add a launch."""
         if shared_memory > 48 << 10 and function.max_dynamic_shared_size_bytes < shared_memory:
             function.max_dynamic_shared_size_bytes = shared_memory
-        self._steps.append(_Launch(function, (*grid, 1, 1)[:3], block, args, shared_memory))
+        self._kept.append((function, [a for a in args if hasattr(a, "data_ptr")]))
+        frames = [i for i, a in enumerate(args) if a is FRAMES]
+        values = b"".join(_pack(a) for a in args)
+        self._native().launch(function.kernel.ptr, [*grid, 1, 1][:3], block, shared_memory, values, frames)
+
+    def zero(self, tensor: Tensor) -> None:
+        """Add zeros for a contiguous tensor."""
+        self._kept.append(tensor)
+        self._native().fill(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+
+    def to_host(self, host: Tensor, source: Tensor) -> None:
+        """Add a copy to pinned memory, of as many bytes as that has."""
+        self._kept.append((host, source))
+        self._native().to_host(host.data_ptr(), source.data_ptr(), host.numel() * host.element_size())
+
+    def to_device(self, target: Tensor, host: Tensor, size: int) -> None:
+        """Add a copy of `size` bytes from pinned memory."""
+        self._kept.append((target, host))
+        self._native().to_device(target.data_ptr(), host.data_ptr(), size)
+
+    def wait(self, event: torch.cuda.Event) -> None:
+        """Add that the stream waits for an event, as it was recorded last when :meth:`run` is called."""
+        self._kept.append(event)
+        self._native().wait(event.cuda_event)
+
+    def record(self, event: torch.cuda.Event) -> None:
+        """Add the recording of an event."""
+        self._kept.append(event)
+        self._native().record(event.cuda_event)
 
     def call(self, work: Callable[[], None]) -> None:
         """Add work that queues something on torch's current stream."""
         self._steps.append(work)
 
-    def run(self, stream: int, device: int, frames: Any) -> None:
+    def run(self, stream: int, device: int, frames: Any = None) -> None:
         """Queue everything; returns at once.
 
         Args:
@@ -102,40 +150,35 @@ class Program:
             frames: tensor whose address takes the place of FRAMES.
 
         Raises:
-            GPUError: a launch was refused.
+            GPUError: a step was refused.
         """
-        import torch
+        from fastface import _core
 
-        address = frames.data_ptr()
+        address = 0 if frames is None else frames.data_ptr()
         with torch.cuda.device(device):
             for step in self._steps:
-                if isinstance(step, _Launch):
-                    step(stream, address)
-                else:
+                if not isinstance(step, _core.Program):
                     step()
+                    continue
+                status, number = step.run(stream, address)
+                if status:
+                    raise GPUError(f"work could not be queued on the GPU (step {number}, the driver gave {status})")
 
 
-class _Launch:
-    """One launch, as the driver takes it: addresses of the arguments, which stay where they are."""
+_FUNCTIONS = (
+    "cuLaunchKernel",
+    "cuMemsetD8Async",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyHtoDAsync_v2",
+    "cuStreamWaitEvent",
+    "cuEventRecord",
+)
 
-    def __init__(
-        self, function: Any, grid: tuple[int, ...], block: int, args: Sequence[Any], shared_memory: int
-    ) -> None:
-        self._function = function  # keeps its module
-        self._frames = [ctypes.c_uint64() for a in args if a is FRAMES]
-        frames = iter(self._frames)
-        self._args = [next(frames) if a is FRAMES else _pack(a) for a in args]
-        pointers = (ctypes.c_void_p * len(args))(*(ctypes.addressof(a) for a in self._args))
-        self._tensors = [a for a in args if hasattr(a, "data_ptr")]
-        self._head = (function.kernel.ptr, *map(int, grid), int(block), 1, 1, int(shared_memory))
-        self._pointers = pointers
 
-    def __call__(self, stream: int, frames: int) -> None:
-        for place in self._frames:
-            place.value = frames
-        status = driver().cuLaunchKernel(*self._head, stream, self._pointers, None)
-        if status:
-            raise GPUError(f"a kernel could not be launched (cuLaunchKernel gave {status})")
+@functools.cache
+def _functions(library: Any) -> list[int]:
+    """Addresses of the driver's functions that a program calls."""
+    return [ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in _FUNCTIONS]
 
 
 def launch(
@@ -148,18 +191,13 @@ def launch(
     """
     program = Program()
     program.add(function, grid, block, *args, shared_memory=shared_memory)
-    program.run(stream, device, _Nothing)
+    program.run(stream, device)
 
 
-class _Nothing:
-    @staticmethod
-    def data_ptr() -> int:
-        return 0
-
-
-def _pack(value: Any) -> Any:
+def _pack(value: Any) -> bytes:
+    """An argument in eight bytes."""
     if isinstance(value, int):
-        return ctypes.c_int32(value)
+        return struct.pack("<i4x", value)
     if isinstance(value, float):
-        return ctypes.c_float(value)
-    return ctypes.c_uint64(0 if value is None else value.data_ptr())
+        return struct.pack("<f4x", value)
+    return struct.pack("<Q", 0 if value is None or value is FRAMES else value.data_ptr())

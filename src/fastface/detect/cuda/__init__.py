@@ -26,6 +26,7 @@ from fastface.detect.cuda.cascade import Cascade, levels
 from fastface.detect.cuda.operations import Operations
 from fastface.errors import GPUMemoryError
 from fastface.gpu.frames import DeviceFrames
+from fastface.gpu.kernels import Program, recorded_event
 from fastface.settings import DetectorSettings
 from fastface.types import Detections, FrameFaces
 
@@ -81,7 +82,7 @@ class CudaMTCNN(Operations):
         self.frames_a_pass = self.fewest = FRAMES_A_PASS
         self._submitted = 0
         self._buffers: Buffers | None = None
-        self._busy = torch.cuda.Event()  # the last use of the buffers
+        self._busy = recorded_event(self.device)  # the last use of the buffers
         self._results: list[Result] = []
         self._lock = threading.RLock()
         torch.cuda.synchronize(self.device)  # other streams will read the weights
@@ -248,16 +249,18 @@ class CudaMTCNN(Operations):
         """Queue one pass, and the copy of its result to the host."""
         result = self._result(b, 3 * thumbnail[0] * thumbnail[1] if thumbnail else 0)
         geometry = self.geometry_of(frames)
-        key = (len(frames), geometry.data_ptr(), frames.depth)
+        key = (len(frames), geometry.data_ptr(), frames.depth, fetch)
         if key not in result.programs:
-            result.programs[key] = self._cascade.program(len(frames), frames.depth, geometry, b, thumbnail, result)
-        stream.wait_event(self._busy)
-        result.facts().zero_()
-        b.cell_count.zero_()
+            program = Program()
+            program.wait(self._busy)
+            program.zero(result.facts())
+            program.zero(b.cell_count)
+            self._cascade.add(program, len(frames), frames.depth, geometry, b, thumbnail, result)
+            if fetch:
+                result.fetch(program)
+            program.record(self._busy)
+            result.programs[key] = program
         result.programs[key].run(stream.cuda_stream, self.device.index, frames.samples)
-        if fetch:
-            result.fetch(stream)
-        self._busy.record(stream)
         return result
 
 

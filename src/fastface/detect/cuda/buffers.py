@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastface.detect.cuda.plan import LEVEL, PyramidPlan, plan_pyramid
 from fastface.errors import GPUError
-from fastface.gpu.kernels import Program
+from fastface.gpu.kernels import Program, recorded_event
 from fastface.settings import DetectorSettings
 from fastface.types import SIGNATURE_SIZE
 
@@ -29,6 +29,9 @@ def most_sorted(shared_memory: int) -> int:
     """Items of one group that fit into that many bytes: a power of two."""
     return 1 << (shared_memory // SORT_BYTES).bit_length() - 1
 
+
+SCANNED_AT_ONCE = 8
+"""Frames whose pyramid is in memory at once, in half precision: a scan needs it for 0.3 ms."""
 
 FIRST_COPY = 12
 """Faces a frame that come to the host with the counts; more need a second copy."""
@@ -111,7 +114,8 @@ class Buffers:
         half: bool,
     ) -> None:
         self.n, self.height, self.width, self.capacity = n, height, width, capacity
-        self.plan: PyramidPlan = plan_pyramid(n, height, width, settings)
+        self.scanned_at_once = min(n, SCANNED_AT_ONCE) if half else n
+        self.plan: PyramidPlan = plan_pyramid(n, height, width, settings, self.scanned_at_once)
         levels = max(len(self.plan), 1)
 
         def floats(*shape: int) -> Tensor:
@@ -170,8 +174,8 @@ class Result:
         self.device = torch.empty(size, dtype=torch.uint8, device=device)
         self.prefix = min(size, self._records + 4 * RECORD * FIRST_COPY * n)
         self.host = torch.empty(self.prefix, dtype=torch.uint8, pin_memory=True)
-        self.event = torch.cuda.Event()
-        self.programs: dict[tuple[int, int, int], Program] = {}  # for these buffers and this result
+        self.event = recorded_event(device)
+        self.programs: dict[tuple[int, int, int, bool], Program] = {}  # for these buffers and this result
 
     def facts(self) -> Tensor:
         """[16] int32, on the device."""
@@ -184,10 +188,10 @@ class Result:
         """[faces, 81] float32, on the device."""
         return self.device[self._records :].view(torch.float32).view(-1, RECORD)
 
-    def fetch(self, stream: torch.cuda.Stream) -> None:
-        """Queue the copy to the host."""
-        self.host.copy_(self.device[: self.prefix], non_blocking=True)
-        self.event.record(stream)
+    def fetch(self, program: Program) -> None:
+        """Add the copy to the host."""
+        program.to_host(self.host, self.device)
+        program.record(self.event)
 
     def read(self, n: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Wait, and give facts [16], thumbnails [n, T] and records [M, 81] of what is there (copies)."""

@@ -63,12 +63,20 @@ class Cascade:
         )
         self._windows: dict[tuple[int, int, int, int], Tensor] = {}
 
-    def program(
-        self, n: int, depth: int, geometry: Tensor, b: Buffers, thumbnail: tuple[int, int] | None, result: Result
-    ) -> Program:
-        """All launches of a pass of n frames.
+    def add(
+        self,
+        program: Program,
+        n: int,
+        depth: int,
+        geometry: Tensor,
+        b: Buffers,
+        thumbnail: tuple[int, int] | None,
+        result: Result,
+    ) -> None:
+        """Add all launches of a pass of n frames.
 
         Args:
+            program: what they are added to.
             n: frames, at most those that the buffers are for.
             depth: bits of a sample, 8 or 16.
             geometry: see :meth:`Operations.geometry_of`.
@@ -77,7 +85,7 @@ class Cascade:
             result: where faces and thumbnails go.
         """
         c, plan, settings = b.capacity, b.plan, self._settings
-        facts, program = result.facts(), Program()
+        facts = result.facts()
         program.add(
             self._on.kernel("quads", "to_quads", depth=depth),
             (min(-(-b.height * b.groups // 256), 4096), n),
@@ -152,7 +160,6 @@ class Cascade:
                 FRAMES, geometry, b.face_kept, b.face_frame, total[3], b.n * c.faces, b.decide_refined,
                 b.decide_score, b.decide_landmarks, result.records(),
             )  # fmt: skip
-        return program
 
     def _thumbnail_windows(self, b: Buffers, rows: int, columns: int) -> Tensor:
         key = (b.height, b.width, rows, columns)
@@ -167,21 +174,24 @@ class Cascade:
         threshold = self._settings.thresholds[0]
         least = threshold - _DOUBT[self._precision]
         half = self._precision == "fp16"
-        program.add(
-            self._on.kernel("pyramid", "pyramid", output="float16" if half else "float32"),
-            (plan.pyramid_blocks, n),
-            256,
-            *(*quads, b.levels, levels, b.windows, True, b.canvas, b.exact if half else None),
-        )
-        if half:
+        for first in range(0, n, b.scanned_at_once):
+            some = min(b.scanned_at_once, n - first)
             program.add(
-                self._on.kernel("scan", "scan"),
-                (plan.scan_blocks, n),
+                self._on.kernel("pyramid", "pyramid", output="float16" if half else "float32"),
+                (plan.pyramid_blocks, some),
                 256,
-                *(b.canvas, b.levels, levels, self._scan_weights, _logit(least), cells, b.cell_tie, b.cell_count),
-                shared_memory=_SCAN_MEMORY,
+                *(*quads, b.levels, levels, b.windows, True, b.canvas, b.exact if half else None, first),
             )
-        else:
+            if half:
+                program.add(
+                    self._on.kernel("scan", "scan"),
+                    (plan.scan_blocks, some),
+                    256,
+                    *(b.canvas, b.levels, levels, self._scan_weights, _logit(least), cells),
+                    *(b.cell_tie[first * levels * cells :], b.cell_count[first * levels :]),
+                    shared_memory=_SCAN_MEMORY,
+                )
+        if not half:
             program.call(lambda: self._scan_float32(b, n, least))
         program.add(
             self._on.kernel("cells", "cells"),
@@ -207,7 +217,7 @@ class Cascade:
 
 
 def levels(b: Buffers, n: int) -> list[Tensor]:
-    """The levels of the last pass's first n frames: [n, 3, h, w] views of the canvas, float16 or float32."""
+    """The levels of the n frames that were scanned last: [n, 3, h, w] views of the canvas, float16 or float32."""
     channels = 4 if b.canvas.dtype == torch.float16 else 3
     out = []
     for level in b.plan.levels:

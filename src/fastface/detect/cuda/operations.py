@@ -84,23 +84,23 @@ class Operations:
         if out is None or place is None:
             out = torch.empty((len(row), 3, size, size), dtype=torch.uint8, device=self.device)
             place = torch.arange(len(row), device=self.device)
+        program = Program()
+        self.add_crops(program, frames, row.contiguous(), rect.contiguous(), size, out, place)
+        program.run(torch.cuda.current_stream(self.device).cuda_stream, self.device.index)
+        return out
+
+    def add_crops(
+        self, program: Program, frames: DeviceFrames, row: Tensor, rect: Tensor, size: int, out: Tensor, place: Tensor
+    ) -> None:
+        """Add :meth:`crop_triangle` to a program."""
         function = self.kernel("crop", "crop_triangle", depth=frames.depth)
-        row, rect = row.contiguous(), rect.contiguous()
+        geometry = self.geometry_of(frames)
         for i in range(0, len(row), 65535):  # the limit of grid.y
             part = slice(i, i + 65535)
-            self.launch(
-                function,
-                (-(-size * size // 256), len(row[part])),
-                256,
-                frames.samples,
-                self.geometry_of(frames),
-                row[part],
-                rect[part],
-                size,
-                place[part],
-                out,
-            )
-        return out
+            program.add(
+                function, (-(-size * size // 256), len(row[part])), 256, frames.samples, geometry, row[part],
+                rect[part], size, place[part], out,
+            )  # fmt: skip
 
     @torch.inference_mode()
     def describe(self, frames: DeviceFrames, row: Tensor, rect: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,8 +55,8 @@ class PyramidPlan:
     Attributes:
         levels: [L] of dtype LEVEL.
         windows: uint32, all levels' windows of columns and of rows.
-        pixels: of the canvas that holds all levels of all frames.
-        exact_pixels: of the float32 canvas.
+        pixels: of the canvas that holds all levels of the frames that are scanned at once.
+        exact_pixels: of the float32 canvas, which holds levels of all frames.
         pyramid_blocks, scan_blocks: of the kernels' grids, a frame.
     """
 
@@ -71,8 +71,10 @@ class PyramidPlan:
         return len(self.levels)
 
 
-def plan_pyramid(n: int, height: int, width: int, settings: DetectorSettings) -> PyramidPlan:
-    """Lay out the pyramid of n frames.
+def plan_pyramid(
+    n: int, height: int, width: int, settings: DetectorSettings, at_once: int | None = None
+) -> PyramidPlan:
+    """Lay out the pyramid of n frames, of which the canvas holds `at_once` (None: all of them).
 
     Raises:
         InputValidationError: the settings make too many levels, or the frames are too large.
@@ -83,6 +85,7 @@ def plan_pyramid(n: int, height: int, width: int, settings: DetectorSettings) ->
             f"factor is {settings.factor}, which makes {len(scales)} pyramid levels of {width} x {height}; "
             f"the GPU does {MAX_LEVELS} at most: take a smaller factor"
         )
+    at_once = n if at_once is None else at_once
     levels = np.zeros(len(scales), LEVEL)
     table: list[NDArray[np.uint32]] = []
     entries = offset = exact = pyramid_block = scan_block = 0
@@ -100,7 +103,7 @@ def plan_pyramid(n: int, height: int, width: int, settings: DetectorSettings) ->
         level["wide"], level["scale"] = ratio >= _WIDE, scale
         table += [windows(width, w), windows(height, h)]
         entries += w + h
-        offset += n * h * stride
+        offset += at_once * h * stride
         exact += n * h * stride if ratio >= _EXACT else 0
         if level["wide"]:
             pyramid_block += -(-h * stride // 32)
