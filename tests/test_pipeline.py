@@ -265,3 +265,19 @@ def test_memory_does_not_grow_with_the_length(film: Film, tmp_path: Path) -> Non
         assert long[count] == pytest.approx(10 * short[count], rel=0.02)
     assert long[3] <= 1.05 * short[3]
     assert fifths[-1] <= 1.05 * fifths[1]
+
+
+def test_what_a_run_held_goes_with_it(media: Path) -> None:
+    """Without the garbage collector: a cycle would keep a run's crops until some time later, on a GPU 275 MB."""
+    import gc
+
+    from fastface.embed.store import HostCrops
+
+    with Pipeline(device="cpu", embedder=MODEL, min_face_size=100, every=40) as pipeline:
+        gc.collect()
+        gc.disable()
+        try:
+            assert len(pipeline.process(media / "hamilton.mp4").faces)
+            assert not [o for o in gc.get_objects() if type(o) is HostCrops]
+        finally:
+            gc.enable()

@@ -41,8 +41,9 @@ class Run:
         self.embeddings = Embeddings.empty(executor.spec.dim)
         self.tracker = FaceTracker(interval)
         self.crops = executor.crop_store()
+        crops = self.crops  # no reference to the run itself: its memory goes as soon as nobody has it
         self.embedder = TrackEmbedder(
-            lambda places: executor.embed(self.crops, places), executor.spec.dim, executor.embed_at, self.crops
+            lambda places: executor.embed(crops, places), executor.spec.dim, executor.embed_at, crops
         )
         self._best = BestFaces(settings.faces_per_track, self.crops)
         self._parts: list[Faces] = []

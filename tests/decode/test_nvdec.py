@@ -98,6 +98,22 @@ class TestScheduling:
         assert maker.made[0].blocks == 3
         assert index == list(range(600))
 
+    @pytest.mark.parametrize(("frames", "sessions", "batch"), [(4000, 3, 32), (400, 3, 8), (200, 2, 8), (8, 1, 1)])
+    def test_little_memory_is_not_taken_whole(self, clip: Any, frames: int, sessions: int, batch: int) -> None:
+        """A quarter of what is free is the ring's, a quarter the sessions', as long as something can be done with it."""
+        with NvdecDecoder(clip("h264_closed"), _backend=FakeGpu.maker()) as plenty:
+            frame_bytes = plenty._form.frame_bytes
+        maker = FakeGpu.maker(free_bytes=frames * frame_bytes)
+        with NvdecDecoder(clip("h264_closed"), min_frames=25, ordered=False, _backend=maker) as decoder:
+            assert (decoder.sessions, decoder.batch_size) == (sessions, batch)
+            seen = 0
+            for some in decoder:
+                seen += len(some)
+                some.release(0)
+        assert seen == 120
+        short = f"memory is short, so it decodes in {sessions} sessions, not 3"
+        assert any(short in w for w in decoder.stats.warnings) == (sessions < 3)
+
     def test_consumer_may_hold_what_it_said(self, clip: Any) -> None:
         with NvdecDecoder(
             clip("h264_closed"), sessions=4, batch_size=4, min_frames=25, hold=3, memory=1, _backend=FakeGpu.maker()

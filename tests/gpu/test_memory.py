@@ -20,9 +20,9 @@ EMBEDDER = "facenet-msceleb1m"
 
 STAGES = {
     "decode": ("fastface.decode.nvdec", "Ring", "__init__", 900),
-    "detect": ("fastface.detect.cuda", "CudaMTCNN", "_buffers_for", 400),
-    "crop": ("fastface.gpu.crops", "DeviceCrops", "take", 40),
-    "embed": ("fastface.gpu.embedder", "CudaEmbedder", "embed", 260),
+    "detect": ("fastface.detect.cuda", "CudaMTCNN", "_buffers_for", 200),
+    "crop": ("fastface.gpu.crops", "DeviceCrops", "take", 150),
+    "embed": ("fastface.gpu.embedder", "CudaEmbedder", "embed", 120),
 }
 """Where the memory goes when it is first come to, and the MiB that are left."""
 
@@ -79,6 +79,26 @@ def run(video: str, stage: str) -> None:
     for column in ("frame", "track", "identity"):
         np.testing.assert_array_equal(getattr(got.faces, column), getattr(wanted.faces, column), err_msg=column)
     np.testing.assert_allclose(got.faces.box, wanted.faces.box, atol=0.01)
+
+
+def test_memory_is_the_same_after_every_video(media: Path) -> None:
+    import gc
+
+    import torch
+
+    import fastface
+
+    used = []
+    with fastface.Pipeline(device="cuda", embedder=EMBEDDER) as pipeline:
+        gc.disable()  # what a run held must go with it
+        try:
+            for _ in range(4):
+                pipeline.process(media / "crowd.mp4")
+                free, total = torch.cuda.mem_get_info()
+                used.append((total - free) >> 20)
+        finally:
+            gc.enable()
+    assert max(used[1:]) - min(used[1:]) <= 64, used
 
 
 @pytest.mark.parametrize("stage", [*STAGES, "nothing left"])

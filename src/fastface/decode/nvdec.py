@@ -47,6 +47,9 @@ HOLD = 3
 
 MAX_SESSIONS = 14
 
+SESSION_FRAMES = 23
+"""Frames whose memory an NVDEC session takes, measured with H.264 of 1080p."""
+
 _RESIZING = frozenset({"vp8", "vp9", "av1"})
 """Pictures of these may change their size without new parameter sets, which the demuxing thread would see."""
 
@@ -62,9 +65,10 @@ class NvdecDecoder:
     Args:
         path: a file.
         device_id: number of the GPU.
-        sessions: decoders at work at once; None takes one more than the GPU has NVDEC engines, at most 14.
+        sessions: decoders at work at once; None takes one more than the GPU has NVDEC engines, at most 14, or fewer where
+            memory is short.
         every: give every n-th frame only (the others are decoded, but not copied).
-        batch_size: frames a batch; None chooses by size (at most 32 and about 128 MB). Batches do not reach over
+        batch_size: frames a batch; None chooses by size (at most 32 and about 50 MB). Batches do not reach over
             segments, so some are smaller.
         start: frames before this number are decoded and counted, but not given.
         ordered: give batches in the order shown; False gives them as they are complete (see `InOrder`).
@@ -118,7 +122,7 @@ class NvdecDecoder:
             self.info = stream.info
             self._form, self._time_base, self._origin = stream.form, stream.time_base, stream.origin
             self._backend: Backend = (_backend or CudaBackend)(device_id, self._form)
-            self.sessions = sessions or min(MAX_SESSIONS, self._backend.engines + 1)
+            self.sessions = sessions or self._sessions_that_fit(min(MAX_SESSIONS, self._backend.engines + 1))
             # A session goes on with the parameter sets that it knows, so they are a part of its kind.
             self._pool = pool or SessionPool()
             self._owns_pool = pool is None
@@ -152,6 +156,14 @@ class NvdecDecoder:
         except BaseException:
             self.close()
             raise
+
+    def _sessions_that_fit(self, wanted: int) -> int:
+        """As many sessions as are wanted, or as a quarter of the free memory has room for."""
+        room = self._backend.free_bytes // 4 // (SESSION_FRAMES * self._form.frame_bytes)
+        if room >= wanted:
+            return wanted
+        self.stats.warn(f"the GPU's memory is short, so it decodes in {max(1, room)} sessions, not {wanted}")
+        return max(1, room)
 
     # The demuxing thread
 

@@ -10,8 +10,8 @@ from fastface.decode.device import DeviceEvent
 from fastface.decode.threads import Threads
 from fastface.errors import GPUMemoryError
 
-BATCH_BYTES = 128 << 20
-"""Bytes of NV12 that a batch may hold: 32 frames of 1080p, 10 of 2160p."""
+BATCH_BYTES = 50 << 20
+"""Bytes of NV12 that a batch may hold: 16 frames of 1080p, 4 of 2160p."""
 
 MAX_BATCH = 32
 
@@ -51,7 +51,7 @@ class Ring:
         threads: whose lock guards the ring.
         backend: where the memory is.
         frame_bytes: of a frame in the ring.
-        batch_size: frames a block; None chooses by size, and halves it where not even the smallest ring fits.
+        batch_size: frames a block; None chooses by size, and halves it where not even the smallest ring may be had.
         sessions: that take blocks.
         ordered: whether batches are given in the order shown.
         every: only every n-th frame needs a place.
@@ -100,7 +100,7 @@ class Ring:
         self.nothing = pixels[0][:0]
 
     def _allocate(self, frame_bytes: int, frame_count: int | None, memory: int | None, halve: bool) -> list[Any] | None:
-        """As many blocks as are of use and fit; None, with `halve`, if there is no room for the smallest ring."""
+        """As many blocks as are of use and fit; None, with `halve`, if there is no room for the fewest that must be."""
         block_bytes = self.batch_size * frame_bytes
         least = self._reserve + (1 if self._ordered else self._sessions)
         if self._ordered:
@@ -109,8 +109,10 @@ class Ring:
                 ahead = min(ahead, -(-frame_count // (self.batch_size * self._every)))
             wanted = self._reserve + self._sessions * max(1, ahead)
         else:
-            wanted = least + self._sessions // 2
+            wanted = least
         budget = int(self._backend.free_bytes * RING_FRACTION) if memory is None else memory
+        if halve and self.batch_size > 1 and least * block_bytes > budget:
+            return None
         blocks = max(least, min(wanted, budget // block_bytes))
         while True:
             try:

@@ -12,8 +12,9 @@ from fastface.embed.crops import CROP_SIZE
 from fastface.embed.store import SHAPE, Places
 from fastface.errors import GPUMemoryError
 
-_FIRST, _SECOND = 1024, 4864
-"""Places at first, and once those do not suffice: larger and smaller are there together while one is copied."""
+_FIRST = 3584
+"""Places at first, 275 MB: enough for what waits, so that larger and smaller are not there together while one is
+copied."""
 
 _READ = 16
 
@@ -39,7 +40,7 @@ class DeviceCrops:
     def take(self, count: int) -> NDArray[np.int64]:
         """Places for new crops, [count]."""
         if size := self._places.lacks(count):
-            self._grow(max(size, _SECOND) if self._places.size else size, at_least=self._places.used + count)
+            self._grow(size, at_least=self._places.used + count)
         return self._places.take(count)
 
     def _grow(self, size: int, at_least: int) -> None:

@@ -53,7 +53,9 @@ class CudaEmbedder:
         self.spec, self.device, self._dtype = spec, device, dtype
         self._network = FusedNetwork(models.load_state(spec), spec.dim, device, dtype)
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
-        self._pool: Any = None  # of memory, which the graphs share: they run one after the other
+        # Memory that the graphs share, for they run one after the other; and the stream that they were captured on.
+        self._pool: Any = None
+        self._side = torch.cuda.Stream(device)
         self._refused: dict[int, int] = {}  # sizes for which there was no room, and the bytes that were free then
         self._busy = torch.cuda.Event()  # the last use of the graphs' memory
         self._lock = threading.Lock()
@@ -71,7 +73,7 @@ class CudaEmbedder:
         if size not in self._graphs:
             static = torch.zeros((size, 3, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8, device=self.device)
             torch.cuda.synchronize(self.device)
-            side = torch.cuda.Stream(self.device)
+            side = self._side
             with torch.cuda.stream(side):
                 for _ in range(2):  # cuDNN chooses its algorithms before the capture
                     self.forward(static)

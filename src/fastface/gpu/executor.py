@@ -32,7 +32,7 @@ from fastface.types import Detections, FrameBatch, FrameFaces
 _LANES = 2
 _AHEAD = 3  # batches whose detection is queued
 _HOLD = _AHEAD  # batches that the decoder lends
-_CROPS_AHEAD = 4608  # crops that may wait for frames before theirs, 354 MB: then the decoder only catches up
+_CROPS_AHEAD = 3072  # crops that may wait for frames before theirs: then the decoder only catches up
 
 
 class CudaExecutor:

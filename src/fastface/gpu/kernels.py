@@ -88,8 +88,8 @@ class Program:
     """Launches, copies and events with all that belongs to them, ready to be queued again and again by one call.
 
     Arguments' types are fixed by their Python types: int becomes int32, float float32, a tensor its address (which must
-    stay valid), None address 0, and FRAMES the address that :meth:`run` is given. Events are torch's, and must have been
-    recorded once.
+    stay valid), None address 0, and FRAMES the address that :meth:`run` is given. Events are torch's, and must have
+    been recorded once.
     """
 
     def __init__(self) -> None:

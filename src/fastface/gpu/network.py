@@ -99,10 +99,11 @@ class _State:
         weight, bias = self._take(f"{name}.weight", (outputs, inputs, 1, 1)), self._take(f"{name}.bias", (outputs,))
         return self._conv(weight * scale, bias * scale)
 
-    def linear(self, name: str, norm: str, inputs: int, outputs: int) -> tuple[Tensor, Tensor]:
+    def linear(self, name: str, norm: str, inputs: int, outputs: int) -> _Conv:
+        """A linear layer with its batch norm, as a convolution: cuBLAS would be loaded for this one layer alone."""
         weight = self._take(f"{name}.weight", (outputs, inputs))
         scale, bias = self._norm(norm, outputs)
-        return (weight * scale[:, None]).to(self._device, self._dtype), bias.to(self._device, self._dtype)
+        return self._conv((weight * scale[:, None])[:, :, None, None], bias)
 
     def finish(self) -> None:
         left = [name for name in self._state if not name.endswith("num_batches_tracked")]
@@ -204,7 +205,7 @@ class FusedNetwork:
         branches = [_chain(branch, part) for branch, part in zip(self._mixed_7a, first, strict=True)]
         x = torch.cat([*branches, functional.max_pool2d(x, 3, 2)], 1)
         x = self._block8(_chain(self._repeat_3, x))
-        x = functional.linear(x.mean((2, 3)), *self._linear)
+        x = self._linear(x.mean((2, 3), keepdim=True)).flatten(1)
         return functional.normalize(x.float(), p=2.0, dim=1)
 
 

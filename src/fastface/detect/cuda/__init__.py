@@ -33,6 +33,9 @@ from fastface.types import Detections, FrameFaces
 FRAMES_A_PASS = 32
 """Frames that go through the cascade at once, at most."""
 
+PIXELS_A_PASS = 16 * 1920 * 1080
+"""The same in pixels: more are not faster, and take more memory."""
+
 _LOOK = 16
 """Submissions from one look at the free memory to the next, where it was short."""
 
@@ -108,11 +111,15 @@ class CudaMTCNN(Operations):
             self._grow_back()
             begin = 0
             while begin < len(frames):
-                buffers = self._buffers_for(min(len(frames) - begin, self.frames_a_pass), frames)
+                buffers = self._buffers_for(min(len(frames) - begin, self._most(frames)), frames)
                 part = frames.part(begin, min(begin + buffers.n, len(frames)))
                 passes.append((part, self._run(part, buffers, thumbnail, stream)))
                 begin += len(part)
         return Pending(self, passes, stream)
+
+    def _most(self, frames: DeviceFrames) -> int:
+        """Frames of this size that go through at once."""
+        return min(self.frames_a_pass, max(1, PIXELS_A_PASS // (frames.height * frames.width)))
 
     def _grow_back(self) -> None:
         """Where passes were made smaller for want of memory, and there is memory again: twice as many frames."""
@@ -149,7 +156,7 @@ class CudaMTCNN(Operations):
         facts, begin = [], 0
         with self._lock:
             while begin < n:
-                b = self._buffers_for(min(n - begin, self.frames_a_pass), frames)
+                b = self._buffers_for(min(n - begin, self._most(frames)), frames)
                 part = frames.part(begin, min(begin + b.n, n))
                 result = self._run(part, b, None, stream, fetch=False)
                 facts.append(result.facts().clone())
