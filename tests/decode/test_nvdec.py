@@ -100,7 +100,7 @@ class TestScheduling:
 
     @pytest.mark.parametrize(("frames", "sessions", "batch"), [(4000, 3, 32), (400, 3, 8), (200, 2, 8), (8, 1, 1)])
     def test_little_memory_is_not_taken_whole(self, clip: Any, frames: int, sessions: int, batch: int) -> None:
-        """A quarter of what is free is the ring's, a quarter the sessions', as long as something can be done with it."""
+        """A quarter of what is free is the ring's, a quarter the sessions', while something can be done with it."""
         with NvdecDecoder(clip("h264_closed"), _backend=FakeGpu.maker()) as plenty:
             frame_bytes = plenty._form.frame_bytes
         maker = FakeGpu.maker(free_bytes=frames * frame_bytes)

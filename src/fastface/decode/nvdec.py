@@ -65,8 +65,8 @@ class NvdecDecoder:
     Args:
         path: a file.
         device_id: number of the GPU.
-        sessions: decoders at work at once; None takes one more than the GPU has NVDEC engines, at most 14, or fewer where
-            memory is short.
+        sessions: decoders at work at once; None takes one more than the GPU has NVDEC engines, at most 14, or fewer
+            where memory is short.
         every: give every n-th frame only (the others are decoded, but not copied).
         batch_size: frames a batch; None chooses by size (at most 32 and about 50 MB). Batches do not reach over
             segments, so some are smaller.
