@@ -15,25 +15,25 @@ Clusters average_linkage(const float* sums, const float* weights, int64_t n, int
     enemy[apart[2 * k]].insert(apart[2 * k + 1]);
     enemy[apart[2 * k + 1]].insert(apart[2 * k]);
   }
-  std::vector<char> alive(n, 1);
+  std::vector<char> skip(n, 0), stale(n, 0);  // joined to another, or (during a search) an enemy
   std::vector<int64_t> parent(n), best(n, -1);
   std::vector<float> best_similarity(n, -2.0f), weakest(n, 2.0f);
 
-  const auto similarity = [&](int64_t a, int64_t b) {
-    return static_cast<float>(dot(&sum[a * dim], &sum[b * dim], dim) / (weight[a] * weight[b]));
-  };
   // Each group remembers the best partner of a higher index: memory stays O(n), not O(n^2).
   const auto search = [&](int64_t a) {
     best[a] = -1;
     best_similarity[a] = -2.0f;
+    stale[a] = 0;
+    for (int64_t e : enemy[a]) skip[e] = 1;
     for (int64_t b = a + 1; b < n; ++b) {
-      if (!alive[b] || enemy[a].count(b)) continue;
-      const float s = similarity(a, b);
+      if (skip[b]) continue;
+      const float s = static_cast<float>(dot(&sum[a * dim], &sum[b * dim], dim) / (weight[a] * weight[b]));
       if (s > best_similarity[a]) {
         best_similarity[a] = s;
         best[a] = b;
       }
     }
+    for (int64_t e : enemy[a]) skip[e] = 0;
   };
   for (int64_t a = 0; a < n; ++a) {
     parent[a] = a;
@@ -42,11 +42,15 @@ Clusters average_linkage(const float* sums, const float* weights, int64_t n, int
   while (true) {
     int64_t a = -1;
     for (int64_t i = 0; i < n; ++i)
-      if (alive[i] && best[i] >= 0 && (a < 0 || best_similarity[i] > best_similarity[a])) a = i;
+      if (!skip[i] && best[i] >= 0 && (a < 0 || best_similarity[i] > best_similarity[a])) a = i;
     if (a < 0 || best_similarity[a] < threshold) break;
+    if (stale[a]) {
+      search(a);
+      continue;
+    }
     const int64_t b = best[a];
     for (float w : {best_similarity[a], weakest[b]}) weakest[a] = w < weakest[a] ? w : weakest[a];
-    alive[b] = 0;
+    skip[b] = 1;
     parent[b] = a;
     for (int k = 0; k < dim; ++k) sum[a * dim + k] += sum[b * dim + k];
     weight[a] += weight[b];
@@ -57,18 +61,10 @@ Clusters average_linkage(const float* sums, const float* weights, int64_t n, int
     }
     enemy[b].clear();
     search(a);
-    for (int64_t i = 0; i < n; ++i) {
-      if (!alive[i] || i == a) continue;
-      if (best[i] == a || best[i] == b) {
-        search(i);
-      } else if (i < a && !enemy[i].count(a)) {
-        const float s = similarity(i, a);
-        if (s > best_similarity[i]) {
-          best_similarity[i] = s;
-          best[i] = a;
-        }
-      }
-    }
+    // To the joined group nobody is nearer than to the nearer of its parts, so what others remember is no less than
+    // what they would find: they search again when it is their turn.
+    for (int64_t i = 0; i < n; ++i)
+      if (best[i] == a || best[i] == b) stale[i] = 1;
   }
 
   Clusters out;

@@ -54,7 +54,8 @@ class Run:
 
     def look_at_memory(self) -> None:
         """Note how much memory is in use, now and then: it costs a call to the driver and one to the system."""
-        if self._batches % 8 == 0:
+        batches = self._batches
+        if batches % 32 == 0 or batches & batches - 1 == 0:  # it grows at the beginning
             now = self.executor.memory()
             self.memory = now if self.memory is None or now is None else max(self.memory, now)
             self.host_memory = max(self.host_memory, self._process.memory_info().rss)

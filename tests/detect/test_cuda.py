@@ -90,12 +90,18 @@ def test_pyramid_equals_torch(torch, cascade, half, size):
     """Every level, by a thread a pixel and by a warp a pixel, and the thumbnails."""
     from fastface.detect import ops
     from fastface.detect.cuda import levels
+    from fastface.gpu.kernels import Program
 
     rng = np.random.default_rng(1)
     pixels = picture(rng, 3, *size)
     for detector, tolerance in ((cascade, 1e-6), (half, 6e-4)):
         frames = on_gpu(torch, pixels)
         buffers, result = run(torch, detector, frames)
+        program = Program()  # the pyramid again: later stages of the pass wrote over it
+        quads = (buffers.quads, buffers.height, buffers.groups)
+        detector._cascade._propose(program, buffers, quads, len(pixels), result.facts())
+        program.run(torch.cuda.current_stream().cuda_stream, 0)
+        torch.cuda.synchronize()
         images = levels(buffers, len(pixels))
         assert len(images) == len(buffers.plan) > 2
         for level in images:
@@ -161,7 +167,7 @@ def test_frames_are_scanned_in_parts(torch, monkeypatch):
     pixels = picture(np.random.default_rng(5), 5, 97, 131)
     found = []
     for at_once in (5, 2):
-        monkeypatch.setattr(buffers, "SCANNED_AT_ONCE", at_once)
+        monkeypatch.setattr(buffers, "SCANNED_AT_ONCE", at_once * 97 * 131)
         b, _ = run(torch, CudaMTCNN(DetectorSettings(), precision="fp16"), on_gpu(torch, pixels))
         assert b.scanned_at_once == at_once
         found.append(cells_of(torch, b, 5))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastface.gallery import Gallery
-from fastface.match import Person, identify, long_enough, track_score
+from fastface.match import Person, identify, long_enough, track_scores
 from fastface.match.identify import CONFLICT_FRAMES, DOUBT, MIN_LEGIBILITY
 from fastface.types import Embeddings
 
@@ -256,9 +256,13 @@ def test_nobody() -> None:
     assert told(Embeddings.empty(DIM)) == []
 
 
-def test_track_score_is_of_the_best_five() -> None:
-    assert track_score(np.array([0.1, 1, 1, 0.9, 0.9, 0.2, 0.7], np.float32)) == pytest.approx(0.9)
-    assert track_score(np.array([0.8], np.float32)) == pytest.approx(0.8)
+def test_a_track_s_score_is_of_its_best_five() -> None:
+    score = np.array([0.1, 1, 1, 0.8, 0.9, 0.9, 0.3, 0.2, 0.7, 0.5], np.float32)
+    ids, count, mean = track_scores(np.array([4, 4, 4, 9, 4, 4, 2, 4, 4, 2]), score)
+    assert ids.tolist() == [2, 4, 9]
+    assert count.tolist() == [2, 7, 1]
+    assert mean == pytest.approx([0.4, 0.9, 0.8])
+    assert [len(column) for column in track_scores(np.zeros(0, np.int64), np.zeros(0, np.float32))] == [0, 0, 0]
 
 
 def test_long_enough_depends_on_how_often_one_looks() -> None:

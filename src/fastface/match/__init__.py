@@ -1,6 +1,7 @@
 """Tracks to people."""
 
-from fastface.match.identify import CERTAIN_SCORE, Person, identify, long_enough, track_score
+from fastface.match.credible import track_scores
+from fastface.match.identify import CERTAIN_SCORE, Person, identify, long_enough
 from fastface.match.index import ApproximateIndex, DeviceIndex, ExactIndex, Index, make_index
 
 __all__ = [
@@ -13,5 +14,5 @@ __all__ = [
     "identify",
     "long_enough",
     "make_index",
-    "track_score",
+    "track_scores",
 ]

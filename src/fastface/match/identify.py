@@ -42,7 +42,6 @@ CERTAIN_SCORE = 0.98
 hamilton.mp4 the lowest scored 0.985, of four that show no face the highest 0.976."""
 
 CERTAIN_FACES = 3
-_BEST = 5
 
 
 @dataclass(frozen=True)
@@ -59,15 +58,6 @@ class Person:
     similarity: float | None
     threshold: float | None
     gallery_id: str | None = None
-
-
-def track_score(scores: NDArray[np.float32]) -> float:
-    """Mean score of a track's best five faces, in [0, 1]: the detector's errors are short and of low score.
-
-    Args:
-        scores: [n >= 1] float32, of the track's faces.
-    """
-    return float(np.sort(scores)[-_BEST:].mean())
 
 
 def long_enough(faces: int, frame_interval: float) -> bool:
@@ -102,12 +92,16 @@ def _join_sure(embeddings: Embeddings, apart: set[tuple[int, int]]) -> list[list
     dim = embeddings.mean.shape[1]
     matcher = _core.Matcher(dim)
     groups: list[list[int]] = []
+    foes: dict[int, set[int]] = {}
+    for a, b in apart:
+        foes.setdefault(a, set()).add(b)
+        foes.setdefault(b, set()).add(a)
     for row, vector in enumerate(_unit(embeddings.mean)):
         if embeddings.legibility[row] < SURE_LEGIBILITY:
             groups.append([row])
             continue
         group, _, _ = matcher.match(vector, threshold=SURE, sure=SURE)
-        if group >= 0 and any((min(row, other), max(row, other)) in apart for other in groups[group]):
+        if group >= 0 and not foes.get(row, set()).isdisjoint(groups[group]):
             group = -1
         if group < 0:
             group = len(groups)
@@ -168,9 +162,9 @@ def identify(
     embeddings = discounted(embeddings)
     row_of = {int(t): i for i, t in enumerate(embeddings.track)}
     apart = {
-        (row_of[int(a)], row_of[int(b)])
-        for a, b, frames in conflicts
-        if frames >= CONFLICT_FRAMES and int(a) in row_of and int(b) in row_of
+        (row_of[a], row_of[b])
+        for a, b in conflicts[conflicts[:, 2] >= CONFLICT_FRAMES, :2].tolist()
+        if a in row_of and b in row_of
     }
     sure_rows = np.flatnonzero(certain)
     if not len(sure_rows):

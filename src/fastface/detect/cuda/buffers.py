@@ -30,8 +30,8 @@ def most_sorted(shared_memory: int) -> int:
     return 1 << (shared_memory // SORT_BYTES).bit_length() - 1
 
 
-SCANNED_AT_ONCE = 4
-"""Frames whose pyramid is in memory at once, in half precision: a scan needs it for 0.15 ms."""
+SCANNED_AT_ONCE = 4 * 1920 * 1080
+"""Pixels of the frames whose pyramid is in memory at once, in half precision: a scan needs it for 0.15 ms."""
 
 FIRST_COPY = 12
 """Faces a frame that come to the host with the counts; more need a second copy."""
@@ -114,7 +114,7 @@ class Buffers:
         half: bool,
     ) -> None:
         self.n, self.height, self.width, self.capacity = n, height, width, capacity
-        self.scanned_at_once = min(n, SCANNED_AT_ONCE) if half else n
+        self.scanned_at_once = min(n, max(1, SCANNED_AT_ONCE // (height * width))) if half else n
         self.plan: PyramidPlan = plan_pyramid(n, height, width, settings, self.scanned_at_once)
         levels = max(len(self.plan), 1)
 
@@ -132,6 +132,12 @@ class Buffers:
             self.exact = floats(self.plan.exact_pixels * 3)
         else:
             self.canvas = self.exact = floats(self.plan.pixels * 3)
+
+        def after_scan(rows: int, columns: int) -> Tensor:
+            """Where the pyramid was, which nobody reads after P-Net; each is read before the next is written."""
+            place = self.canvas.view(torch.float32)[: rows * columns]
+            return place.view(rows, columns) if len(place) == rows * columns else floats(rows, columns)
+
         table = self.plan.levels.copy()
         if not half:
             table["exact"] = table["offset"]
@@ -148,10 +154,10 @@ class Buffers:
         self.refine_start, self.refine_count = ints(n), ints(n)
         self.refine_box, self.refine_offsets = floats(n * c.refine, 4), floats(n * c.refine, 4)
         self.refine_chosen = ints(n * c.refine)
-        self.refine_features, self.refine_score = floats(n * c.refine, 576), floats(n * c.refine)
+        self.refine_features, self.refine_score = after_scan(n * c.refine, 576), floats(n * c.refine)
         self.decide_kept, self.decide_frame = ints(n * c.decide), ints(n * c.decide)
         self.decide_start, self.decide_count = ints(n), ints(n)
-        self.decide_box, self.decide_features = floats(n * c.decide, 4), floats(n * c.decide, 1152)
+        self.decide_box, self.decide_features = floats(n * c.decide, 4), after_scan(n * c.decide, 1152)
         self.decide_score, self.decide_refined = floats(n * c.decide), floats(n * c.decide, 4)
         self.decide_landmarks = floats(n * c.decide, 5, 2)
         self.face_kept, self.face_frame = ints(n * c.faces), ints(n * c.faces)
@@ -159,7 +165,8 @@ class Buffers:
 
     @property
     def nbytes(self) -> int:
-        return sum(t.untyped_storage().nbytes() for t in vars(self).values() if isinstance(t, Tensor))
+        storages = (t.untyped_storage() for t in vars(self).values() if isinstance(t, Tensor))
+        return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
 
 
 class Result:
