@@ -27,6 +27,21 @@ def test_a_video_passes(film: Film) -> None:
     assert content_type(film.path) is None
 
 
+@pytest.mark.parametrize("raises", [True, False])
+def test_what_nobody_knows_is_left_to_libav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raises: bool) -> None:
+    """puremagic says so by an error until 1.x, by an empty list from 2 on."""
+    import puremagic
+
+    def unknown(head: bytes) -> list[object]:
+        if raises:
+            raise puremagic.PureError("Could not identify file")
+        return []
+
+    monkeypatch.setattr(puremagic, "magic_string", unknown)
+    (tmp_path / "x").write_bytes(b"whatever")
+    assert content_type(tmp_path / "x") is None
+
+
 KINDS = [
     ("a.mp4", "libx264"), ("a.mov", "libx264"), ("a.mkv", "libx264"), ("a.ts", "libx264"), ("a.flv", "libx264"),
     ("a.avi", "mpeg4"), ("a.webm", "libvpx-vp9"), ("a.mpg", "mpeg2video"), ("a.h264", "libx264"), ("a.hevc", "libx265"),

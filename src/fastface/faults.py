@@ -37,11 +37,17 @@ def translate(error: BaseException) -> FastFaceError | None:
     )
     if not by_gpu:
         return None
-    if type(error).__name__ == "OutOfMemoryError" or any(word in low for word in _MEMORY_WORDS):
+    if out_of_memory(error):
         return GPUMemoryError(
             f"the GPU's memory ran out{memory_now()}: {first_line(error)}; free some, or use a smaller batch_size"
         )
     return GPUError(f"{root if root != 'builtins' else 'CUDA'} failed: {first_line(error)}")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU library's error says that memory ran out."""
+    low = str(error).lower()
+    return type(error).__name__ == "OutOfMemoryError" or any(word in low for word in _MEMORY_WORDS)
 
 
 @contextlib.contextmanager
@@ -71,8 +77,10 @@ def translates(call: Callable[P, R]) -> Callable[P, R]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message that says anything."""
+    """The first line of an error's message that says anything; PyNvVideoCodec says it in those after a colon."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines and lines[0].endswith(":"):
+        return " ".join([lines[0], ", ".join(line for line in lines[1:] if not line.startswith("at "))]).strip()
     return lines[0] if lines else type(error).__name__
 
 

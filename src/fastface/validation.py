@@ -88,7 +88,9 @@ def content_type(path: str | os.PathLike[str]) -> tuple[str, str] | None:
         head = file.read(1 << 16)
     try:
         matches = [(m.mime_type, m.name, m.confidence) for m in puremagic.magic_string(head)]
-    except puremagic.PureError:
+    except puremagic.PureError:  # until 1.x; later ones give an empty list
+        matches = []
+    if not matches:
         return None  # not known: libav will tell
     if any(mime.startswith(("video/", "audio/")) for mime, _, _ in matches):
         return None

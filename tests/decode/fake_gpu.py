@@ -63,6 +63,8 @@ class FakeSession:
             self.context = av.CodecContext.create("libdav1d" if codec == "av1" else codec, "r")
         if coded is None:
             frames = self._libav(None)
+            # libdav1d's threads want the interpreter's lock to free these packets; PyAV frees the decoder with it held.
+            self.context.flush_buffers()
             self.context = None
         else:
             self.backend.fail_at -= 1

@@ -188,7 +188,7 @@ class TestScheduling:
                 batch.release(0)
             assert index == list(range(480))
             assert decoder.stats.warnings == ["fewer NVDEC sessions than wanted could be opened (out of memory)"]
-        with pytest.raises(GPUError, match="an NVDEC session cannot be opened: out of memory"):
+        with pytest.raises(GPUMemoryError, match="an NVDEC session cannot be opened: out of memory"):
             NvdecDecoder(tmp_path / "long.mp4", sessions=4, _backend=FakeGpu.maker(most_sessions=0))
 
     def test_held_back_only_what_is_due_comes(self, clip: Any, tmp_path: Path) -> None:
@@ -252,6 +252,15 @@ class TestScheduling:
             take(decoder)
         assert threading.active_count() == before
         assert maker.made[0].opened == maker.made[0].closed
+
+    def test_want_of_memory_is_said(self, clip: Any) -> None:
+        raw = "HandlePictureDisplay : \nError code : 2\nError Type : CUDA_ERROR_OUT_OF_MEMORY\nat /x/NvDecoder.cpp:9\n"
+        maker = FakeGpu.maker(fail_at=40, message=raw)
+        with (
+            pytest.raises(GPUMemoryError, match=r"HandlePictureDisplay : Error code : 2, .*CUDA_ERROR_OUT_OF_MEMORY$"),
+            NvdecDecoder(clip("h264_closed"), sessions=3, batch_size=8, min_frames=25, _backend=maker) as decoder,
+        ):
+            take(decoder)
 
     def test_what_the_chip_refuses_is_unsupported(self, clip: Any) -> None:
         maker = FakeGpu.maker(fail_at=1, message="Codec not supported on this GPU")

@@ -307,6 +307,17 @@ def test_broken_packets_are_counted_alike(tmp_path: Path) -> None:
     np.testing.assert_allclose(time, (kept - kept[0]) / 25, atol=1e-3)
 
 
+def test_a_decoder_that_cannot_be_opened(tmp_path: Path) -> None:
+    """Packet after packet fails with libav's error, which is counted."""
+    path = write(tmp_path / "a.mp4", "libx265", grey(8, 64, 64))
+    data = path.read_bytes()
+    at = data.index(b"hvcC") + 4
+    path.write_bytes(data[: at + 22] + b"\xff" * 20 + data[at + 42 :])
+    for decode in (libav, nvdec):
+        with pytest.raises(VideoProcessingError, match="not a single frame"):
+            decode(path)
+
+
 def test_damaged_parameter_sets_in_the_container(tmp_path: Path) -> None:
     """avcC that breaks off: an error of fastface, or libav's frames; nothing raw from the reading of headers."""
     path = make(tmp_path / "a.mp4", Clip(), frames=10, width=64, height=64)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastface.clip.source import Cut, Source
-from fastface.decode.probe import open_container
+from fastface.decode.probe import decode_packet, open_container
 from fastface.encode.sound import aac_stream
 
 _EARLIER = Fraction(1, 2)
@@ -140,7 +140,7 @@ class Sound:
             self.file.seek(int((start - _EARLIER) / base), stream=self.track, backward=True)
         for packet in self.file.demux(self.track):
             try:
-                yield from packet.decode()
+                yield from decode_packet(packet)
             except av.error.InvalidDataError:
                 continue
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fastface.clip.spans import Interval
 from fastface.decode.device import Unsupported
-from fastface.decode.probe import DecodeStats, VideoFile, describe, open_container, video_stream
+from fastface.decode.probe import DecodeStats, VideoFile, decode_packet, describe, open_container, video_stream
 from fastface.decode.segments import SegmentReader
 from fastface.decode.surfaces import BACK
 from fastface.encode.h264 import Coding
@@ -230,7 +230,7 @@ class Reader:
                 self.container.seek(stamp, stream=self.stream, backward=True)
         for packet in self.container.demux(self.stream):
             try:
-                decoded = packet.decode()
+                decoded = decode_packet(packet)
             except av.error.InvalidDataError:
                 continue
             yield from (f for f in decoded if f.pts is not None)

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from fastface.decode.color import is_full_range, yuv_coefficients
 from fastface.decode.headers import headers_of
-from fastface.decode.probe import BUILT_ON_NOTHING, Clock, DecodeStats, VideoFile, describe, nothing_decoded
+from fastface.decode.probe import (
+    BUILT_ON_NOTHING,
+    Clock,
+    DecodeStats,
+    VideoFile,
+    decode_packet,
+    describe,
+    nothing_decoded,
+)
 from fastface.errors import InputValidationError, VideoProcessingError
 from fastface.types import FrameBatch
 from fastface.watch import check
@@ -90,7 +98,7 @@ class LibavDecoder:
             if packet.size and not packet.is_discard and (headers is None or headers.look(bytes(packet)).shown):
                 announced += 1
             try:
-                frames = packet.decode()
+                frames = decode_packet(packet)
             except av.error.FFmpegError as error:
                 self._file.damaged(error)
                 failed += 1

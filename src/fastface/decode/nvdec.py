@@ -36,8 +36,8 @@ from fastface.decode.probe import Clock, DecodeStats, VideoFile
 from fastface.decode.ring import Block, Ring
 from fastface.decode.segments import MIN_FRAMES, Coded, SegmentReader
 from fastface.decode.threads import Stopped, Threads
-from fastface.errors import GPUError, InputValidationError, VideoProcessingError
-from fastface.faults import first_line
+from fastface.errors import GPUError, GPUMemoryError, InputValidationError, VideoProcessingError
+from fastface.faults import first_line, out_of_memory
 
 CHUNK = 16
 """Packets that are handed over at once."""
@@ -52,6 +52,10 @@ SESSION_FRAMES = 23
 
 _RESIZING = frozenset({"vp8", "vp9", "av1"})
 """Pictures of these may change their size without new parameter sets, which the demuxing thread would see."""
+
+
+def _failure(error: Exception) -> type[GPUError]:
+    return GPUMemoryError if out_of_memory(error) else GPUError
 
 
 class NvdecDecoder:
@@ -88,7 +92,7 @@ class NvdecDecoder:
         VideoProcessingError: not a single frame can be decoded.
         Unsupported: NVDEC cannot decode this stream.
         GPUError: the GPU, its driver or its library fails.
-        GPUMemoryError: not even the smallest ring fits.
+        GPUMemoryError: there is no room for the smallest ring, or for a session.
     """
 
     name = "nvdec"
@@ -216,7 +220,7 @@ class NvdecDecoder:
         """A session; None if there can be no more, and others take the work.
 
         Raises:
-            GPUError: there are no others.
+            GPUError: there are no others (GPUMemoryError: for want of memory).
         """
         if (session := self._pool.take(self._kind)) is not None:
             session.adopt()
@@ -226,7 +230,7 @@ class NvdecDecoder:
         except Exception as error:
             why = first_line(error)
             if not self._packets.give_back(work):
-                raise GPUError(f"an NVDEC session cannot be opened: {why}") from error
+                raise _failure(error)(f"an NVDEC session cannot be opened: {why}") from error
             with self._threads.lock:
                 self.stats.warn(f"fewer NVDEC sessions than wanted could be opened ({why})")
             return None
@@ -286,7 +290,8 @@ class NvdecDecoder:
         except Exception as error:
             if "not supported" in str(error).lower():
                 raise Unsupported(f"NVDEC refuses the stream: {first_line(error)}") from error
-            raise GPUError(f"NVDEC failed at frame {number} of {self._file.path!r}: {first_line(error)}") from error
+            told = f"NVDEC failed at frame {number} of {self._file.path!r}: {first_line(error)}"
+            raise _failure(error)(told) from error
         part.final = True
         part.lost = work.shown - (number - work.base)
         self._submit(session, part, clock.end)
@@ -332,7 +337,7 @@ class NvdecDecoder:
         """The batches; can be iterated over once.
 
         Raises:
-            GPUError: the GPU or its library fails.
+            GPUError: the GPU or its library fails (GPUMemoryError: for want of memory).
             VideoProcessingError: not a single frame came out.
             Unsupported: the stream turns into one that NVDEC cannot decode; start again with libav.
             RuntimeError: more than `hold` batches are held.

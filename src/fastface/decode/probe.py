@@ -20,9 +20,10 @@ from fastface.types import VideoInfo
 
 KEPT_PACKETS = 1024
 KEPT_BYTES = 32 << 20
+"""What is kept of the packets before the first frame; a file that needs more of them is opened again."""
+
 # Titles and the like need not be UTF-8, and do not matter here. PyAV has the option until 18; 19 replaces by itself.
 _METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-"""What is kept of the packets before the first frame; a file that needs more of them is opened again."""
 
 
 @dataclass
@@ -69,6 +70,22 @@ def open_container(path: str | os.PathLike[str]) -> Any:
         container.close()
         raise InputValidationError(f"{name!r} is not a video that libav can open: it is text")
     return container
+
+
+def decode_packet(packet: Any) -> list[Any]:
+    """The frames that a packet (av.Packet) brings, and libav's errors only: a codec that could not be opened PyAV 19
+    calls unknown from then on, by a ValueError.
+
+    Raises:
+        av.error.FFmpegError: the packet is damaged, or what the codec needs to know before.
+    """
+    try:
+        frames: list[Any] = packet.decode()
+    except av.error.FFmpegError:
+        raise
+    except ValueError as error:
+        raise av.error.InvalidDataError(av.error.tag_to_code(b"INDA"), str(error)) from error
+    return frames
 
 
 def video_stream(container: Any, path: str | os.PathLike[str]) -> Any:
@@ -140,7 +157,7 @@ class VideoFile:
                 self._lost = self._lost or len(self._kept) >= KEPT_PACKETS or size > KEPT_BYTES
                 if not self._lost:
                     self._kept.append(packet)
-                frames = packet.decode()
+                frames = decode_packet(packet)
             except StopIteration:
                 break
             except av.error.FFmpegError:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastface.decode.probe import Clock, DecodeStats, open_container, video_stream
+from fastface.decode.probe import Clock, DecodeStats, decode_packet, open_container, video_stream
 from fastface.encode.planes import display_rotation, matrix_of
 from fastface.errors import VideoProcessingError
 from fastface.timeline import Timeline
@@ -120,7 +120,7 @@ class _Frames:
 
         for packet in self._container.demux(self._video):
             try:
-                yield from packet.decode()
+                yield from decode_packet(packet)
             except av.error.InvalidDataError:
                 continue
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import av
 
-from fastface.decode.probe import open_container, video_stream
+from fastface.decode.probe import decode_packet, open_container, video_stream
 from fastface.drawing.boxes import Boxes
 from fastface.drawing.cover import Cover, Hide, hidden_people
 from fastface.drawing.paint import Canvas, Ink, Marks, Painter
@@ -192,7 +192,7 @@ def render(
                             writer.sound(packet)
                             continue
                         try:
-                            frames = packet.decode()
+                            frames = decode_packet(packet)
                         except av.error.InvalidDataError:
                             lost += 1  # the frames around it are still worth showing; it is said in the notes
                             continue

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastface.decode.probe import decode_packet
+
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 
@@ -46,7 +48,7 @@ class Passing:
                 packet.stream = self.stream
                 self.container.mux(packet)
             return
-        for frame in packet.decode():
+        for frame in decode_packet(packet):
             self._encode(frame)
 
     def _encode(self, frame: Any) -> None:
