@@ -2,6 +2,8 @@
 """Runs benchmarks/test_gpu.py and writes what it measured, with device, commit and ratios, to OUT/gpu-DEVICE.json.
 
     python3 benchmarks/gpu.py [--out DIR] [PYTEST_OPTION...]
+
+Then compares it with what benchmarks/results holds of the same kind of GPU, and fails where a tenth was lost.
 """
 
 from __future__ import annotations
@@ -30,6 +32,33 @@ RATIOS = {
         for name, what in (("hevc", "HEVC"), ("720p", "720p"), ("2160p", "2160p"), ("one_gop", "one group of pictures"))
     },
 }
+
+
+STORED = ROOT / "benchmarks" / "results"
+LOSS = 0.1
+"""Part of a figure that may be lost against the stored one: hosts differ, and what else they do."""
+
+_OTHERS = ("facenet_pytorch", "opencv")
+"""Figures of others, which say nothing about us."""
+
+
+def losses(stored: dict[str, Any], measured: dict[str, Any]) -> list[str]:
+    """What became worse by more than :data:`LOSS`: rates, ratios, memory, seconds of ours to the first result."""
+    pairs: list[tuple[str, float, float, bool]] = []  # name, before, now, whether more is better
+    for name, figure in stored["figures"].items():
+        if name in measured["figures"] and not name.endswith(_OTHERS):
+            unit = next(iter(figure))
+            pairs.append((f"{name} ({unit})", figure[unit], measured["figures"][name][unit], True))
+    pairs += [(n, r, measured["ratios"][n], True) for n, r in stored["ratios"].items() if n in measured["ratios"]]
+    before, now = stored.get("fresh_process", {}), measured.get("fresh_process", {})
+    for what, key in (("start", "ours"), ("memory", "peak_mib"), ("memory-long", "peak_mib")):
+        if what in before and what in now:
+            pairs.append((f"{what} ({key})", before[what][key], now[what][key], False))
+    return [
+        f"{name}: {then:g} before, {here:g} now"
+        for name, then, here, more in pairs
+        if (here < then * (1 - LOSS) if more else here > then * (1 + LOSS))
+    ]
 
 
 def _output(*command: str) -> str:
@@ -85,14 +114,20 @@ def main() -> None:
     }
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^a-z0-9]+", "-", result["device"].lower()).strip("-")
-    file = out / f"gpu-{name}.json"
+    name = "gpu-" + re.sub(r"[^a-z0-9]+", "-", result["device"].lower()).strip("-") + ".json"
+    file, stored = out / name, STORED / name
+    before = json.loads(stored.read_text()) if stored.is_file() else None
     file.write_text(json.dumps(result, indent=1) + "\n")  # what is there is kept, whatever comes next
     result["fresh_process"] = _fresh()
     file.write_text(json.dumps(result, indent=1) + "\n")
     for name, figure in figures.items():
         print(f"{name:32} {json.dumps({k: v for k, v in figure.items() if k != 'seconds'})}")
-    print(json.dumps(result["ratios"], indent=1))
+    print(json.dumps({"ratios": result["ratios"], "fresh_process": result["fresh_process"]}, indent=1))
+    if before is None:
+        print(f"nothing is stored of this kind of GPU in {STORED}")
+    elif lost := losses(before, result):
+        print(f"over {LOSS:.0%} worse than in {stored} (commit {before['commit']}):", *lost, sep="\n  ")
+        sys.exit(1)
     sys.exit(done.returncode)
 
 

@@ -223,6 +223,20 @@ def test_pages(jobs: Any) -> None:
             jobs.list("ann", **wrong)
 
 
+@pytest.mark.parametrize("of", [{}, {"owner": "ann"}, {"owner": "ann", "state": "done"}, {"state": "queued"},
+                                {"owner": "ann", "source": "x"}])  # fmt: skip
+def test_a_page_of_many_jobs_reads_no_more_than_itself(tmp_path: Path, of: dict[str, str]) -> None:
+    jobs = EmbeddedJobs(tmp_path / "jobs.sqlite")
+    submit(jobs, "ann")
+    asked: list[str] = []
+    jobs._database().set_trace_callback(asked.append)
+    jobs.list(**of)  # type: ignore[arg-type]
+    jobs._database().set_trace_callback(None)
+    plan = [row["detail"] for row in jobs._database().execute(f"EXPLAIN QUERY PLAN {asked[0]}")]
+    assert len(asked) == 1
+    assert all(step.startswith("SEARCH jobs USING") for step in plan), plan  # no sorting, no reading of all
+
+
 def test_others_jobs_are_not_there(jobs: Any) -> None:
     job = submit(jobs, "ann")
     for call in (jobs.get, jobs.cancel, jobs.remove):

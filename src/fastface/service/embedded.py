@@ -57,6 +57,7 @@ CREATE TABLE IF NOT EXISTS jobs (
 );
 CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state, seq);
 CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner, state, seq);
+CREATE INDEX IF NOT EXISTS jobs_newest ON jobs (owner, seq);
 CREATE TABLE IF NOT EXISTS keys (
     owner TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, jobs TEXT NOT NULL, created REAL NOT NULL,
     PRIMARY KEY (owner, key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import Path
@@ -271,7 +270,7 @@ def told(job: Job) -> JobOut:
         started=None if job.started is None else iso(job.started),
         finished=None if job.finished is None else iso(job.finished),
         attempt=job.attempt,
-        progress=ProgressOut(**asdict(job.progress)),
+        progress=ProgressOut(**vars(job.progress)),
         error=None if job.error is None else dict(job.error),
         timeline=f"/v1/jobs/{job.id}/timeline" if done == "process" else None,
         people=f"/v1/jobs/{job.id}/people" if done == "process" else None,
