@@ -34,7 +34,8 @@ class RedisServer:
         """Start it, with what the append-only file holds; whether that worked."""
         self._process = subprocess.Popen(
             ["redis-server", "--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._folder),
-             "--appendonly", "yes", "--save", "", "--logfile", str(self._folder / "log")],
+             "--appendonly", "yes", "--appendfsync", "always", "--save", "",  # as docs/deploy.md says
+             "--logfile", str(self._folder / "log")],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         end = time.monotonic() + 30
