@@ -141,9 +141,10 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20261122)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium: Playwright's own, else one on the PATH."""
+    """Headless Chromium: Playwright's own, else one on the PATH. Gone with the module, for Playwright's loop keeps
+    the tests' thread from running another."""
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     with api.sync_playwright() as playwright:
         own = Path(playwright.chromium.executable_path)

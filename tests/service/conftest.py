@@ -158,7 +158,7 @@ def live(root: Path, tmp_path_factory: pytest.TempPathFactory) -> ServiceSetting
 
 
 @pytest.fixture(scope="session")
-def url(live: ServiceSettings, browser: Any) -> Iterator[str]:
+def url(live: ServiceSettings) -> Iterator[str]:
     """Where it answers."""
     with serving(live) as address:
         yield address

@@ -225,7 +225,7 @@ class TestMachine:
         slider = page.get_by_role("slider", name="Moment that the charts show")
         slider.focus()
         slider.press("Home")
-        expect(slider).to_have_attribute("aria-valuetext", re.compile(r"^at .* ago: .*CPU \d+%, Memory [\d.]+ GB"))
+        expect(slider).to_have_attribute("aria-valuetext", re.compile(r"^at .* ago: .*CPU \d+%, Memory [\d.]+ [GM]B"))
         page.get_by_role("link", name="Galleries").focus()
         expect(page.locator(".when")).to_have_text(re.compile("^1 worker, "))
 
