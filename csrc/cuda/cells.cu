@@ -1,4 +1,5 @@
 // P-Net in float32 for single cells: the scores and offsets that decide. One warp a cell.
+#include "activation.cuh"
 #include "levels.cuh"
 
 namespace fastface {
@@ -18,8 +19,6 @@ struct CellMemory {
   float pooled[10][25];
   float middle[16][9];
 };
-
-__device__ __forceinline__ float leaky(float x, float slope) { return x > 0.0f ? x : slope * x; }
 
 // Group frame * levels + level holds count[group] cells, tie[group * capacity + i] = level << 26 | cell. Of each: box in
 // whole pixels as facenet-pytorch computes it, score (0 under the threshold) and offsets. full is set to 1 where a group
@@ -90,10 +89,10 @@ extern "C" __global__ void __launch_bounds__(256)
                 for (int dx = 0; dx < 2; ++dx) sum[dy][dx] = fmaf(weight, in[c][ky + dy][kx + dx], sum[dy][dx]);
             }
         const float bias = w.bias1[n], slope = w.slope1[n];
-        float best = leaky(sum[0][0] + bias, slope);
-        if (right) best = fmaxf(best, leaky(sum[0][1] + bias, slope));
-        if (below) best = fmaxf(best, leaky(sum[1][0] + bias, slope));
-        if (right && below) best = fmaxf(best, leaky(sum[1][1] + bias, slope));
+        float best = prelu(sum[0][0] + bias, slope);
+        if (right) best = fmaxf(best, prelu(sum[0][1] + bias, slope));
+        if (below) best = fmaxf(best, prelu(sum[1][0] + bias, slope));
+        if (right && below) best = fmaxf(best, prelu(sum[1][1] + bias, slope));
         memory.pooled[n][lane] = best;
       }
     }
@@ -113,14 +112,14 @@ extern "C" __global__ void __launch_bounds__(256)
         }
 #pragma unroll
       for (int j = 0; j < 5; ++j)
-        if (2 * j + half < 9) memory.middle[n][2 * j + half] = leaky(sum[j] + w.bias2[n], w.slope2[n]);
+        if (2 * j + half < 9) memory.middle[n][2 * j + half] = prelu(sum[j] + w.bias2[n], w.slope2[n]);
     }
     __syncwarp();
     float sum = 0.0f;
     for (int c = 0; c < 16; ++c)
 #pragma unroll
       for (int k = 0; k < 9; ++k) sum = fmaf(w.third[c * 9 + k][lane], memory.middle[c][k], sum);
-    sum = leaky(sum + w.bias3[lane], w.slope3[lane]);
+    sum = prelu(sum + w.bias3[lane], w.slope3[lane]);
     float out[6];
 #pragma unroll
     for (int k = 0; k < 6; ++k) {

@@ -1,19 +1,13 @@
 // NV12, P016 and RGB frames in device memory, read as RGB in display orientation.
 //
-// Compiled with SAMPLE (unsigned char or unsigned short: one sample of a plane) and OUT (float or __half: what networks
-// take) defined.
+// Compiled with SAMPLE (unsigned char or unsigned short: one sample of a plane) defined.
 #pragma once
-
-#include <cuda_fp16.h>
 
 #include "common/area.h"
 #include "common/color.h"
 
 #ifndef SAMPLE
 #define SAMPLE unsigned char
-#endif
-#ifndef OUT
-#define OUT float
 #endif
 
 namespace fastface {
@@ -83,8 +77,5 @@ __device__ __forceinline__ void mean_rgb(const FrameBatch& f, long long frame, i
   const float area = static_cast<float>((y2 - y1) * (x2 - x1));
   for (int c = 0; c < 3; ++c) mean[c] = __fdiv_rn(static_cast<float>(sum[c]), area);
 }
-
-__device__ __forceinline__ void store(float* p, float v) { *p = v; }
-__device__ __forceinline__ void store(__half* p, float v) { *p = __float2half_rn(v); }
 
 }  // namespace fastface

@@ -1,6 +1,7 @@
 // R-Net over all candidates on tensor cores, in half precision: it only says which of them R-Net may take for a face, and
 // rnet.cu then scores those in float32. One block of 6 warps computes 16 candidates, one after the other; their fully
 // connected layers together. The weights of conv2, the largest, stay in registers.
+#include "activation.cuh"
 #include "common/area.h"
 #include "common/geometry.h"
 #include "levels.cuh"
@@ -28,7 +29,6 @@ constexpr int kSmall = kPooled + kPooledPixels * kPooledStride, kFeatures = kSma
 static_assert(112 * kSmallStride <= kWidePixels * kWideStride, "conv2's output replaces conv1's");
 static_assert(kFeatures + kItems * kFeatureStride == 75648, "what fastface/detect/cuda asks for");
 
-__device__ __forceinline__ float prelu(float x, float slope) { return x > 0.0f ? x : slope * x; }
 __device__ __forceinline__ unsigned int word(const unsigned char* p) { return *reinterpret_cast<const unsigned int*>(p); }
 
 // Max of 3 x 3 pixels of two channels from (2 y, 2 x) on; pixels from `size` on do not take part.

@@ -3,6 +3,7 @@
 //
 // A block of 8 warps computes 12 x 60 cells. All stages share one row length of 64, so that a pixel's neighbour (ky, kx) is
 // always ky * 64 + kx further on; what a stage computes beyond its valid columns is garbage that no valid cell reads.
+#include "activation.cuh"
 #include "levels.cuh"
 #include "mma.cuh"
 
@@ -27,8 +28,6 @@ struct ScanWeights {
   uint2 third[9][4][32];      // conv3: [ky * 3 + kx][8 channels]
   float bias1[10], slope1[10], bias2[16], slope2[16], bias3[32], slope3[32], head[32], head_bias, unused[3];
 };
-
-__device__ __forceinline__ float prelu(float x, float slope) { return x > 0.0f ? x : slope * x; }
 
 // Appends the cells whose logit of a face (over that of none) reaches `least` to group frame * levels + level:
 // tie[group * capacity + place] = level << 26 | cell. count goes on beyond the capacity, so that an overflow shows.

@@ -98,8 +98,8 @@ class Executor(Protocol):
     embed_at: int
     """Crops that are worth gathering before the network runs."""
 
-    def crop_store(self) -> CropStore:
-        """Room for crops; it goes when nobody has it any more."""
+    def crop_store(self, first: int | None = None) -> CropStore:
+        """Room for crops, at first for this many (None: for those of a video); it goes when nobody has it any more."""
 
     def crop(self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32], store: Any) -> NDArray[np.int64]:
         """Cut out the faces of frames row [m] with boxes [m, 4]: their places [m] in the store."""
@@ -201,8 +201,8 @@ class CpuExecutor:
         out: NDArray[np.uint8] = np.rint(small * 128 + 127.5).astype(np.uint8).reshape(len(batch), -1)
         return out
 
-    def crop_store(self) -> HostCrops:
-        return HostCrops()
+    def crop_store(self, first: int | None = None) -> HostCrops:
+        return HostCrops(first or 64)
 
     def crop(
         self, batch: FrameBatch, row: NDArray[np.int64], box: NDArray[np.float32], store: CropStore

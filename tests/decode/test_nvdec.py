@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,42 @@ class TestScheduling:
             assert decoder.stats.warnings == ["fewer NVDEC sessions than wanted could be opened (out of memory)"]
         with pytest.raises(GPUMemoryError, match="an NVDEC session cannot be opened: out of memory"):
             NvdecDecoder(tmp_path / "long.mp4", sessions=4, _backend=FakeGpu.maker(most_sessions=0))
+
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("ordered", [True, False])
+    def test_the_first_session_cannot_be_opened(self, clip: Any, tmp_path: Path, ordered: bool) -> None:
+        """While the others are far ahead: one of them does what the first should have done."""
+        loop(clip("h264_no_b"), tmp_path / "long.mp4", 960)
+        maker, first = FakeGpu.maker(), threading.Event()
+
+        def backend(device: int, form: Any) -> Any:
+            gpu = maker(device, form)
+            opened = gpu.session
+
+            def session() -> Any:
+                if not first.is_set():
+                    first.set()
+                    time.sleep(0.5)
+                    raise RuntimeError("out of memory")
+                return opened()
+
+            gpu.session = session
+            return gpu
+
+        with NvdecDecoder(
+            tmp_path / "long.mp4", sessions=4, batch_size=4, min_frames=60, memory=1, ordered=ordered, _backend=backend
+        ) as decoder:
+            index, order, waiting = [], InOrder(), 0
+            for batch in decoder:
+                waiting += len(batch)
+                for now in order.push(batch, batch.index):
+                    waiting -= len(now)
+                    index += now.tolist()
+                batch.release(0)
+                if not ordered:
+                    decoder.hold_back(waiting > 8)
+        assert index == list(range(960))
+        assert decoder.stats.warnings == ["fewer NVDEC sessions than wanted could be opened (out of memory)"]
 
     def test_held_back_only_what_is_due_comes(self, clip: Any, tmp_path: Path) -> None:
         loop(clip("h264_no_b"), tmp_path / "long.mp4", 600)

@@ -248,7 +248,7 @@ class TestSampleVideos:
             for key, want in detections[name].items():
                 out.append(compare(detector.detect(frames[int(key)][None]), want, least))
                 print(f"{name} frame {key}: {out[-1]}")
-                record_property(f"{name} frame {key}", out[-1])
+                record_property(f"{name} frame {key}", json.dumps(out[-1], default=float))
             return out
 
         return make

@@ -171,6 +171,30 @@ def test_process_frames_equals_process(pipeline, media):
     assert got.run["gpu_memory_peak"] > 0
 
 
+def test_process_frames_waits_for_whoever_makes_the_frames(pipeline, pictures):
+    """CuPy arrays whose making is still queued on a stream of CuPy's: both lanes wait for it."""
+    cupy = pytest.importorskip("cupy")
+    parts = [cupy.asarray(pictures[i : i + 6]) for i in range(0, 24, 6)]
+    times = [np.arange(i, i + 6) / 5 for i in range(0, 24, 6)]
+    wanted = pipeline.process_frames(zip(parts, times, strict=True))
+    busy, stream = cupy.ones((8192, 4096), cupy.float32), cupy.cuda.Stream(non_blocking=True)
+    cupy.cuda.runtime.deviceSynchronize()
+
+    def late():
+        for part, time in zip(parts, times, strict=True):
+            with stream:
+                target = cupy.zeros_like(part)
+                for _ in range(100):
+                    cupy.sin(busy, out=busy)
+                target[...] = part
+                yield target, time
+
+    got = pipeline.process_frames(late())
+    assert len(wanted.faces) > 10
+    for name in ("frame", "box", "score", "track", "identity"):
+        np.testing.assert_array_equal(getattr(got.faces, name), getattr(wanted.faces, name))
+
+
 def test_wrong_input_is_refused(pipeline, pictures):
     import torch
 

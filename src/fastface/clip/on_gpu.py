@@ -5,6 +5,7 @@ It takes the place of :class:`fastface.clip.cut.OnCpu`, picture for picture and 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Generator, Iterator
 from typing import Any, Protocol
@@ -63,30 +64,29 @@ class OnGpu:
         source = self._source
         if cut.first >= cut.last:
             return
-        aside = Reader(source)  # of what is held: so that the pictures go on
-        layout = self._layout_of(aside)
-        cutter = self._take(layout.window)
-        try:
-            begin = max(i for i in source.safe if i <= cut.first)
-            first, stop = source.stamp(begin), source.stamp(cut.last)
-            numbers: list[int] = []
-            for stamp, session, surface in self._surfaces.pictures(first, stop):
-                number = int(np.searchsorted(source.stamps, stamp))
-                if number < cut.first or source.stamps[number] != stamp:
-                    continue
-                session.copy(surface, cutter.block, len(numbers))
-                numbers.append(number)
-                if len(numbers) == BATCH:
+        with contextlib.closing(Reader(source)) as aside:  # of what is held: so that the pictures go on
+            layout = self._layout_of(aside)
+            cutter = self._take(layout.window)
+            try:
+                begin = max(i for i in source.safe if i <= cut.first)
+                first, stop = source.stamp(begin), source.stamp(cut.last)
+                numbers: list[int] = []
+                for stamp, session, surface in self._surfaces.pictures(first, stop):
+                    number = int(np.searchsorted(source.stamps, stamp))
+                    if number < cut.first or source.stamps[number] != stamp:
+                        continue
+                    session.copy(surface, cutter.block, len(numbers))
+                    numbers.append(number)
+                    if len(numbers) == BATCH:
+                        yield from self._shown(layout, cutter, session, numbers)
+                        numbers = []
+                if numbers:
                     yield from self._shown(layout, cutter, session, numbers)
-                    numbers = []
-            if numbers:
-                yield from self._shown(layout, cutter, session, numbers)
-        except Unsupported as error:
-            raise VideoProcessingError(f"{source.path!r} cannot be cut: {error}") from error
-        finally:
-            aside.close()
-            with self._lock:
-                self._cutters.append(cutter)
+            except Unsupported as error:
+                raise VideoProcessingError(f"{source.path!r} cannot be cut: {error}") from error
+            finally:
+                with self._lock:
+                    self._cutters.append(cutter)
 
     def _shown(self, layout: Any, cutter: Cutter, session: Session, numbers: list[int]) -> Iterator[tuple[int, Any]]:
         """Put the windows of some pictures together."""

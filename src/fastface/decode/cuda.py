@@ -87,6 +87,11 @@ class SessionPool:
             idle = self._idle.get(kind)
             return idle.pop() if idle else None
 
+    def count(self, kind: Hashable) -> int:
+        """Sessions of this kind that wait."""
+        with self._lock:
+            return len(self._idle.get(kind, ()))
+
     def give(self, kind: Hashable, session: Session) -> None:
         """A session that was flushed. Sessions of another kind go: what is kept is of one video."""
         with self._lock:

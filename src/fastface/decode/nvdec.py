@@ -126,11 +126,11 @@ class NvdecDecoder:
             self.info = stream.info
             self._form, self._time_base, self._origin = stream.form, stream.time_base, stream.origin
             self._backend: Backend = (_backend or CudaBackend)(device_id, self._form)
-            self.sessions = sessions or self._sessions_that_fit(min(MAX_SESSIONS, self._backend.engines + 1))
             # A session goes on with the parameter sets that it knows, so they are a part of its kind.
             self._pool = pool or SessionPool()
             self._owns_pool = pool is None
             self._kind = (device_id, self._form, stream.parameters)
+            self.sessions = sessions or self._sessions_that_fit(min(MAX_SESSIONS, self._backend.engines + 1))
             self._ring = Ring(
                 self._threads,
                 self._backend,
@@ -162,8 +162,9 @@ class NvdecDecoder:
             raise
 
     def _sessions_that_fit(self, wanted: int) -> int:
-        """As many sessions as are wanted, or as a quarter of the free memory has room for."""
+        """As many sessions as are wanted, or as there are already and a quarter of the free memory has room for."""
         room = self._backend.free_bytes // 4 // (SESSION_FRAMES * self._form.frame_bytes)
+        room += self._pool.count(self._kind)
         if room >= wanted:
             return wanted
         self.stats.warn(f"the GPU's memory is short, so it decodes in {max(1, room)} sessions, not {wanted}")
@@ -203,11 +204,11 @@ class NvdecDecoder:
         session: Session | None = None
         tag, flushed = 0, True
         try:
-            while (work := self._packets.next_work()) is not None:
-                if session is None and (session := self._open_session(work)) is None:
+            while self._packets.claim():
+                if session is None and (session := self._open_session()) is None:
                     return
                 flushed = False
-                tag = self._decode(session, work, tag)
+                tag = self._decode(session, self._packets.take(), tag)
                 flushed = True
         finally:
             # One that had no segment in hand when the decoder was closed is as good as one that saw the end.
@@ -216,8 +217,8 @@ class NvdecDecoder:
             elif session is not None:
                 session.close()
 
-    def _open_session(self, work: Work) -> Session | None:
-        """A session; None if there can be no more, and others take the work.
+    def _open_session(self) -> Session | None:
+        """A session; None if there can be no more, and others do the work that was claimed for it.
 
         Raises:
             GPUError: there are no others (GPUMemoryError: for want of memory).
@@ -229,7 +230,7 @@ class NvdecDecoder:
             return self._backend.session()
         except Exception as error:
             why = first_line(error)
-            if not self._packets.give_back(work):
+            if not self._packets.give_up():
                 raise _failure(error)(f"an NVDEC session cannot be opened: {why}") from error
             with self._threads.lock:
                 self.stats.warn(f"fewer NVDEC sessions than wanted could be opened ({why})")

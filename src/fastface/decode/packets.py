@@ -56,6 +56,7 @@ class PacketQueue:
         self._added = threads.condition()  # the session with the segment begun last waits for packets
         self._space = threads.condition()  # the demuxing thread waits for room
         self._todo: deque[Work] = deque()
+        self._claims = 0  # sessions that will take one of them
         self._bytes = self._packets = 0
         self.ended = False
         self.segments = 0
@@ -91,26 +92,37 @@ class PacketQueue:
             self.segments = segments
             self._threads.wake()
 
-    def next_work(self) -> Work | None:
-        """A segment that no session has taken yet; waits for one. None when there are no more."""
+    def claim(self) -> bool:
+        """Whether there is a segment for one more session; waits until that is known. Then :meth:`take` or
+        :meth:`give_up` follows."""
         with self._threads.lock:
             while True:
                 self._threads.check()
-                if self._todo:
-                    return self._todo.popleft()
-                if self.ended:
+                if len(self._todo) > self._claims:
+                    self._claims += 1
+                    return True
+                if self.ended and not self._todo:
                     self._sessions -= 1
-                    return None
+                    return False
                 self._begun.wait()
 
-    def give_back(self, work: Work) -> bool:
-        """A session cannot do what it took, nor anything else; False if there is no other that could."""
+    def take(self) -> Work:
+        """The first segment that nobody has taken yet, after a claim: whoever is ready first gets what is due first."""
         with self._threads.lock:
+            self._claims -= 1
+            work = self._todo.popleft()
+            if self.ended and not self._todo:
+                self._begun.notify_all()  # nothing is left for those that waited
+            return work
+
+    def give_up(self) -> bool:
+        """After a claim: this session can do nothing, and leaves; False if there is no other that could."""
+        with self._threads.lock:
+            self._claims -= 1
             if self._sessions == 1:
                 return False
             self._sessions -= 1
-            self._todo.appendleft(work)
-            self._begun.notify_all()
+            self._begun.notify()
             return True
 
     def chunks(self, work: Work) -> Iterator[list[Coded]]:

@@ -69,8 +69,8 @@ class CropStore(Protocol):
 class HostCrops:
     """Crops in host memory."""
 
-    def __init__(self) -> None:
-        self._places = Places(64)
+    def __init__(self, first: int = 64) -> None:
+        self._places = Places(first)
         self.pixels: NDArray[np.uint8] = np.empty((0, *SHAPE), np.uint8)
 
     @property

@@ -162,7 +162,7 @@ def photograph_faces(image: Any, name: str, executor: Any) -> PhotographFaces:
         else:
             chosen = int(np.flatnonzero(clear == best[0])[0])
         if len(clear):
-            store = executor.crop_store()
+            store = executor.crop_store(len(clear))
             vector = executor.embed(store, executor.crop(batch, found.row[clear], found.box[clear], store)).result()
         else:
             vector = np.zeros((0, executor.spec.dim), np.float32)
@@ -186,7 +186,7 @@ def embed_photograph(image: Any, name: str, executor: Any) -> NDArray[np.float32
     batch, found, clear, _ = _looked_at(original, executor)
     try:
         best = _the_one(found, clear, name)
-        store = executor.crop_store()
+        store = executor.crop_store(len(best))
         place = executor.crop(batch, found.row[best], found.box[best], store)
         vector: NDArray[np.float32] = executor.embed(store, place).result()[0]
     finally:

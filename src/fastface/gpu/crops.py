@@ -24,13 +24,17 @@ class DeviceCrops:
 
     Used on one stream only: what is queued there reads a place before it is written anew.
 
+    Args:
+        device, stream: where, and on which.
+        first: places at first; None: enough for what waits in a video.
+
     Attributes:
         pixels: [places, 3, 160, 160] uint8.
     """
 
-    def __init__(self, device: torch.device, stream: torch.cuda.Stream) -> None:
+    def __init__(self, device: torch.device, stream: torch.cuda.Stream, first: int | None = None) -> None:
         self._stream = stream
-        self._places = Places(_FIRST)
+        self._places = Places(first or _FIRST)
         self.pixels = torch.empty((0, *SHAPE), dtype=torch.uint8, device=device)
 
     @property
@@ -59,8 +63,9 @@ class DeviceCrops:
                         f"{free_memory(old.device)}"
                     ) from error
             self.pixels[: len(old)] = old
-        del old
-        torch.cuda.empty_cache()  # torch would keep the smaller one, which nobody asks for again
+        if len(old):
+            del old
+            torch.cuda.empty_cache()  # torch would keep the smaller one, which nobody asks for again
         self._places.grow(size)
 
     def free(self, places: NDArray[np.int64]) -> None:

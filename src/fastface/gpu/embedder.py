@@ -14,6 +14,7 @@ from fastface import models
 from fastface.cuda_driver import free_memory
 from fastface.embed.scaling import IMAGE_SIZE, scale_input
 from fastface.errors import GPUMemoryError
+from fastface.faults import out_of_memory
 from fastface.gpu.network import FusedNetwork
 from fastface.gpu.precision import exact_float32
 from fastface.models.registry import EmbedderSpec
@@ -78,7 +79,7 @@ class CudaEmbedder:
                 for _ in range(2):  # cuDNN chooses its algorithms before the capture
                     self.forward(static)
             side.synchronize()
-            torch.cuda.empty_cache()  # what the trial runs used, and the graph, in a pool of its own, will want
+            torch.cuda.empty_cache()  # what the trial runs used, and the graph, in the graphs' pool, will want
             graph = torch.cuda.CUDAGraph()
             # Decoding threads go on meanwhile, so only this thread's calls count.
             with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
@@ -124,6 +125,8 @@ class CudaEmbedder:
                 except RuntimeError as error:  # torch's own, or cuDNN's, which finds no room for its workspace
                     torch.cuda.synchronize(self.device)
                     torch.cuda.empty_cache()
+                    if not out_of_memory(error) and torch.cuda.mem_get_info(self.device)[0] > _ROOM:
+                        raise  # it is no want of memory
                     if size == SIZES[-1]:
                         raise GPUMemoryError(
                             f"there is no room to embed {size} faces: {free_memory(self.device)}"

@@ -15,7 +15,7 @@ from torch.utils.dlpack import from_dlpack
 from fastface.decode import LibavDecoder
 from fastface.decode.cuda import SessionPool
 from fastface.decode.device import DeviceFrameBatch, InOrder
-from fastface.detect.cuda import FRAMES_A_PASS, CudaMTCNN, Pending
+from fastface.detect.cuda import CudaMTCNN, Pending
 from fastface.embed.crops import CROP_SIZE, crop_rects
 from fastface.errors import InputValidationError
 from fastface.executor import MAX_FACES, SIGNATURE_SHAPE, Seen
@@ -67,7 +67,7 @@ class CudaExecutor:
         self._embedding = torch.cuda.Stream(self._torch_device)
         self._staging = Staging(self._torch_device)
         self._sessions = SessionPool()
-        self._frames_of: dict[int, DeviceFrames] = {}
+        self._frames_of: dict[int, tuple[FrameBatch, DeviceFrames]] = {}  # by id, which the batch keeps from another
         self._blocks: dict[tuple[int, int], DeviceFrames] = {}  # of the decoder's ring, by address and length
 
     def open(self, path: str | os.PathLike[str], *, fallback: bool = False, start: int = 0) -> Any:
@@ -76,6 +76,9 @@ class CudaExecutor:
             return LibavDecoder(path, every=every, batch_size=batch_size, start=start)
         from fastface.decode.nvdec import NvdecDecoder
 
+        idle = torch.cuda.memory_reserved(self._index) - torch.cuda.memory_allocated(self._index)
+        if 4 * idle > torch.cuda.mem_get_info(self._index)[0]:
+            torch.cuda.empty_cache()  # what torch keeps would count as taken
         return NvdecDecoder(
             path,
             device_id=self._index,
@@ -93,11 +96,10 @@ class CudaExecutor:
             return batch.frames
         if isinstance(batch, FrameBatch):  # decoded by libav
             if id(batch) not in self._frames_of:
-                self._frames_of[id(batch)] = DeviceFrames.from_rgb(
-                    torch.from_numpy(batch.pixels).to(self._torch_device)
-                )
+                frames = DeviceFrames.from_rgb(torch.from_numpy(batch.pixels).to(self._torch_device))
                 torch.cuda.current_stream(self._torch_device).synchronize()
-            return self._frames_of[id(batch)]
+                self._frames_of[id(batch)] = batch, frames
+            return self._frames_of[id(batch)][1]
         key = (batch.pixels.data.ptr, len(batch))
         if key not in self._blocks:
             self._blocks[key] = DeviceFrames.from_nv12(
@@ -130,7 +132,10 @@ class CudaExecutor:
                 if hold_back is not None:
                     hold_back(ahead > _CROPS_AHEAD)
         finally:
+            # Where the run ends early, detection goes on, and copies to memory that will be somebody else's.
+            self._wait()
             self._blocks.clear()  # they keep the ring
+            self._frames_of.clear()
 
     def _queued(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Pending | None]]:
         """Each batch with its detection; queues the next before it gives one, so that the GPU always has work."""
@@ -169,11 +174,20 @@ class CudaExecutor:
             return batch.width, batch.height
         return batch.height, batch.width
 
-    def detect(self, batch: Any) -> Detections:
-        return self._submit(batch).result()[0]
+    def _wait(self) -> None:
+        """Until all that was queued is done."""
+        for stream in (*(stream for _, stream in self._lanes), self._embedding):
+            stream.synchronize()
 
-    def crop_store(self) -> DeviceCrops:
-        return DeviceCrops(self._torch_device, self._embedding)
+    def detect(self, batch: Any) -> Detections:
+        try:
+            return self._submit(batch).result()[0]
+        except BaseException:
+            self._frames_of.pop(id(batch), None)  # nobody will release it
+            raise
+
+    def crop_store(self, first: int | None = None) -> DeviceCrops:
+        return DeviceCrops(self._torch_device, self._embedding, first)
 
     def crop(
         self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32], store: DeviceCrops
@@ -201,6 +215,8 @@ class CudaExecutor:
             stream.wait_stream(torch.cuda.current_stream(self._torch_device))
         with torch.cuda.stream(self._detecting):
             device_frames = as_frames(frames, self._torch_device, matrix=matrix, full_range=full_range)
+        for _, stream in self._lanes[1:]:  # the first one waits for whoever made the frames
+            stream.wait_stream(self._detecting)
         if len(device_frames) != len(index):
             raise InputValidationError(f"there are {len(index)} times for {len(device_frames)} frames")
         return GivenBatch(index, time, device_frames)
@@ -213,7 +229,11 @@ class CudaExecutor:
             with ordered_on(self._detecting, stream, self._torch_device):
                 device_frames = as_frames(frames, self._torch_device, matrix=matrix, full_range=full_range)
                 found, facts = self._detector.by_frame(device_frames, most)
-            if stream is not None or not int(found.overflow):
+            if stream is not None:
+                return found
+            if not int(found.overflow):
+                for tensor in vars(found).values():  # ours by allocation, the caller's by use
+                    tensor.record_stream(torch.cuda.current_stream(self._torch_device))
                 return found
             if not self._detector.grow(facts):
                 most = int(found.count.max())  # the caller's own limit holds with a stream only
@@ -232,14 +252,17 @@ class CudaExecutor:
             rects = crop_rects_on_device(box, device_frames.width, device_frames.height)
             crops = self._detector.crop_triangle(device_frames, row, rects, CROP_SIZE)
             vectors = self._embedder.embed(crops, torch.arange(len(crops), device=self._torch_device))
-            return vectors.view(*shape, -1)
+        if stream is None:
+            vectors.record_stream(torch.cuda.current_stream(self._torch_device))
+        return vectors.view(*shape, -1)
 
     def close(self) -> None:
+        self._wait()
         self._sessions.close()
 
     def shortages(self) -> list[str]:
-        fewest, most = min(d.fewest for d, _ in self._lanes), FRAMES_A_PASS
-        detection = f"frames went through detection {fewest} at a time, not {most}" if fewest < most else None
+        fewest, usual = min(d.fewest for d, _ in self._lanes), max(d.usual for d, _ in self._lanes)
+        detection = f"frames went through detection {fewest} at a time, not {usual}" if fewest < usual else None
         found = [sentence for sentence in (detection, self._embedder.shortage()) if sentence]
         return [f"the GPU's memory was short: {', and '.join(found)}"] if found else []
 
@@ -248,7 +271,9 @@ class CudaExecutor:
         return total - free
 
     def release(self, batch: Any) -> None:
-        self._frames_of.pop(id(batch), None)
+        _, frames = self._frames_of.pop(id(batch), (None, None))
+        if frames is not None:
+            frames.samples.record_stream(self._embedding)  # which may have crops of them before it
         if isinstance(batch, GivenBatch):
             self._embedding.synchronize()  # the user may write to the frames from here on
         elif not isinstance(batch, FrameBatch):

@@ -39,10 +39,6 @@ class DeviceFrames:
     def __len__(self) -> int:
         return int(self.samples.shape[0])
 
-    @property
-    def device(self) -> int:
-        return int(self.samples.device.index)
-
     def part(self, begin: int, end: int) -> DeviceFrames:
         """Frames [begin, end)."""
         return self if end - begin == len(self) else replace(self, samples=self.samples[begin:end])

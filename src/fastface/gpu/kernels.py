@@ -146,7 +146,7 @@ class Program:
 
         Args:
             stream: address of a CUDA stream (torch's `stream.cuda_stream`).
-            device: number of the GPU, which must be torch's current one.
+            device: number of the GPU.
             frames: tensor whose address takes the place of FRAMES.
 
         Raises:

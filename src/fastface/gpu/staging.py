@@ -36,7 +36,7 @@ class Staging:
         self._turn = 0
 
     def add(self, program: Program, tables: Sequence[NDArray[Any]]) -> tuple[list[Tensor], torch.cuda.Event]:
-        """Add the copy of a few arrays to a program that is run once, at once.
+        """Add the copy of a few arrays to a program that is run once, before another three are made.
 
         Returns:
             Each array on the device, of its dtype and shape, and the event that the program must record after its last
@@ -46,6 +46,8 @@ class Staging:
         total = sum(sizes)
         slot = self._slots[self._turn]
         if slot is None or slot.host.numel() < total:
+            if slot is not None:
+                slot.event.synchronize()  # its memory goes to whoever asks next
             slot = self._slots[self._turn] = _Slot(max(_LEAST, 2 * total), self._device)
         self._turn = (self._turn + 1) % _SLOTS
         slot.event.synchronize()

@@ -12,7 +12,7 @@ faces are the same.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -83,6 +83,7 @@ class CudaMTCNN(Operations):
         self._cascade = Cascade(self, settings, precision)
         self.capacity = Capacity()
         self.frames_a_pass = self.fewest = FRAMES_A_PASS
+        self.usual = 1  # frames a pass of the last size, where there is memory
         self._submitted = 0
         self._buffers: Buffers | None = None
         self._busy = recorded_event(self.device)  # the last use of the buffers
@@ -106,20 +107,34 @@ class CudaMTCNN(Operations):
             GPUMemoryError: there is not even room for one frame.
         """
         stream = torch.cuda.current_stream(self.device)
-        passes = []
         with self._lock:
             self._grow_back()
-            begin = 0
-            while begin < len(frames):
-                buffers = self._buffers_for(min(len(frames) - begin, self._most(frames)), frames)
-                part = frames.part(begin, min(begin + buffers.n, len(frames)))
-                passes.append((part, self._run(part, buffers, thumbnail, stream)))
-                begin += len(part)
+            passes = [(part, result) for part, _, result in self._passes(frames, thumbnail, stream)]
         return Pending(self, passes, stream)
+
+    def _passes(
+        self, frames: DeviceFrames, thumbnail: tuple[int, int] | None, stream: torch.cuda.Stream, *, fetch: bool = True
+    ) -> Iterator[tuple[DeviceFrames, Buffers, Result]]:
+        """Queue all passes, each as large as there is memory for: its frames, buffers and result."""
+        begin = 0
+        while begin < len(frames):
+            b = self._buffers_for(min(len(frames) - begin, self._most(frames)), frames)
+            part = frames.part(begin, min(begin + b.n, len(frames)))
+            try:
+                result = self._run(part, b, thumbnail, stream, fetch=fetch)
+            except torch.cuda.OutOfMemoryError as error:  # float32's P-Net allocates on its way
+                stream.synchronize()
+                self._buffers = b = None  # type: ignore[assignment]
+                self._results.clear()
+                self._make_smaller(len(part), frames, error)
+                continue
+            yield part, b, result
+            begin += len(part)
 
     def _most(self, frames: DeviceFrames) -> int:
         """Frames of this size that go through at once."""
-        return min(self.frames_a_pass, max(1, PIXELS_A_PASS // (frames.height * frames.width)))
+        self.usual = min(FRAMES_A_PASS, max(1, PIXELS_A_PASS // (frames.height * frames.width)))
+        return min(self.frames_a_pass, self.usual)
 
     def _grow_back(self) -> None:
         """Where passes were made smaller for want of memory, and there is memory again: twice as many frames."""
@@ -155,10 +170,7 @@ class CudaMTCNN(Operations):
         )
         facts, begin = [], 0
         with self._lock:
-            while begin < n:
-                b = self._buffers_for(min(n - begin, self._most(frames)), frames)
-                part = frames.part(begin, min(begin + b.n, n))
-                result = self._run(part, b, None, stream, fetch=False)
+            for part, b, result in self._passes(frames, None, stream, fetch=False):
                 facts.append(result.facts().clone())
                 if len(b.plan):
                     here = slice(begin, begin + len(part))
@@ -190,6 +202,7 @@ class CudaMTCNN(Operations):
             if facts[Fact.FAILED : Fact.CELLS_FULL + 1].any():
                 with self._lock, torch.cuda.stream(stream):
                     self.capacity = self.capacity.at_least(result.capacity.grown(facts, self.max_sort))
+                    result.forget()  # or the old buffers would be there beside the new ones
                     again = self.submit(frames)
                 part = again.result()[0]
             else:
@@ -235,14 +248,23 @@ class CudaMTCNN(Operations):
                 torch.cuda.current_stream(self.device).synchronize()  # tables are there for all streams
                 return self._buffers
             except torch.cuda.OutOfMemoryError as error:
-                torch.cuda.empty_cache()
-                if n == 1:
-                    raise GPUMemoryError(
-                        f"there is no room to detect faces in a single frame of {size[1]} x {size[0]}: "
-                        f"{free_memory(self.device)}"
-                    ) from error
-                n = self.frames_a_pass = n // 2
-                self.fewest = min(self.fewest, n)
+                n = self._make_smaller(n, frames, error)
+
+    def _make_smaller(self, n: int, frames: DeviceFrames, error: Exception) -> int:
+        """There is no room for a pass of n frames: how many to try next.
+
+        Raises:
+            GPUMemoryError: n is 1.
+        """
+        torch.cuda.empty_cache()
+        if n == 1:
+            raise GPUMemoryError(
+                f"there is no room to detect faces in a single frame of {frames.width} x {frames.height}: "
+                f"{free_memory(self.device)}"
+            ) from error
+        self.frames_a_pass = n // 2
+        self.fewest = min(self.fewest, self.frames_a_pass)
+        return self.frames_a_pass
 
     def _run(
         self,

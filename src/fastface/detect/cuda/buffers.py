@@ -174,7 +174,8 @@ class Result:
 
     def __init__(self, buffers: Buffers, thumbnail: int, device: torch.device) -> None:
         n = buffers.n
-        self.buffers, self.n, self.thumbnail, self.capacity = buffers, n, thumbnail, buffers.capacity
+        self.buffers: Buffers | None = buffers
+        self.n, self.thumbnail, self.capacity = n, thumbnail, buffers.capacity
         self.faces = n * buffers.capacity.faces
         self._records = -(-(4 * FACTS + n * thumbnail) // 16) * 16
         size = self._records + 4 * RECORD * self.faces
@@ -183,6 +184,11 @@ class Result:
         self.host = torch.empty(self.prefix, dtype=torch.uint8, pin_memory=True)
         self.event = recorded_event(device)
         self.programs: dict[tuple[int, int, int, bool], Program] = {}  # for these buffers and this result
+
+    def forget(self) -> None:
+        """Let go of the buffers, which this result was the last to use."""
+        self.programs.clear()
+        self.buffers = None
 
     def facts(self) -> Tensor:
         """[16] int32, on the device."""

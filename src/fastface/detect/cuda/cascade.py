@@ -217,7 +217,8 @@ class Cascade:
 
 
 def levels(b: Buffers, n: int) -> list[Tensor]:
-    """The levels of the n frames that were scanned last: [n, 3, h, w] views of the canvas, float16 or float32."""
+    """The levels of the n frames that P-Net saw last, at most `scanned_at_once`, until R-Net writes over them:
+    [n, 3, h, w] views of the canvas, float16 or float32."""
     channels = 4 if b.canvas.dtype == torch.float16 else 3
     out = []
     for level in b.plan.levels:
