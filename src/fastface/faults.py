@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
@@ -92,9 +93,19 @@ def memory_now() -> str:
     return f" ({state['memory_free'] >> 20:,} of {state['memory_total'] >> 20:,} MiB are free)"
 
 
+def _current_gpu(nvml: Any) -> Any:
+    """NVML's handle of torch's current GPU; of the first one where torch has none yet. NVML numbers them its own way."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        uuid = getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", None)
+        if uuid is not None:
+            return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+    return nvml.nvmlDeviceGetHandleByIndex(0)
+
+
 def gpu_state() -> dict[str, Any] | None:
-    """Name, memory_free and memory_total (bytes) and utilization (percent) of the first GPU, asked of NVML; None where
-    there is none."""
+    """Name, memory_free and memory_total (bytes) and utilization (percent) of the GPU that this thread uses, asked of
+    NVML; None where there is none."""
     try:
         import pynvml
 
@@ -102,7 +113,7 @@ def gpu_state() -> dict[str, Any] | None:
     except Exception:  # no module, no driver, no GPU: whatever it is, there is nothing to tell
         return None
     try:
-        device = pynvml.nvmlDeviceGetHandleByIndex(0)
+        device = _current_gpu(pynvml)
         memory = pynvml.nvmlDeviceGetMemoryInfo(device)
         return {
             "name": str(pynvml.nvmlDeviceGetName(device)),

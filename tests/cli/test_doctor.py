@@ -148,3 +148,30 @@ def test_the_state_of_a_gpu_in_errors(nvml: Callable[..., types.ModuleType]) -> 
     assert module.shut == 3, "closed all the same"
     nvml(None)
     assert faults.memory_now() == ""
+
+
+def test_the_state_is_that_of_the_gpu_in_use(
+    nvml: Callable[..., types.ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch's number 0 may be another of NVML's: it is found by its identifier."""
+    import torch
+
+    from fastface import faults
+
+    asked: list[str] = []
+    module = nvml(2)
+
+    def by_uuid(uuid: str) -> object:
+        asked.append(uuid)
+        return module.nvmlDeviceGetHandleByIndex(1)  # type: ignore[attr-defined]
+
+    module.nvmlDeviceGetHandleByUUID = by_uuid  # type: ignore[attr-defined]
+    state = faults.gpu_state()
+    assert state is not None
+    assert (state["name"], asked) == ("H0", []), "torch uses none yet"
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: types.SimpleNamespace(uuid=f"ab-{number}"))
+    state = faults.gpu_state()
+    assert state is not None
+    assert (state["name"], asked) == ("H1", ["GPU-ab-0"])

@@ -443,6 +443,30 @@ def test_more_frames_than_a_pass_takes(torch, media, half):
         np.testing.assert_array_equal(getattr(got, name), getattr(wanted, name))
 
 
+def test_memory_is_given_to_others(torch):
+    """Also while a result is on its way; and the next pass takes half as many frames."""
+    from fastface.detect.cuda import CudaMTCNN
+
+    detector = CudaMTCNN(DetectorSettings(), precision="fp16")
+    frames = on_gpu(torch, picture(np.random.default_rng(8), 4, 97, 131))
+    assert not detector.yield_memory(), "it has none yet"
+    wanted, small = detector.submit(frames, thumbnail=(18, 32)).result()
+    on_its_way = detector.submit(frames, thumbnail=(18, 32))
+    assert detector._buffers.n == 4
+    assert detector.yield_memory()
+    assert detector._buffers is None
+    assert not detector._results
+    assert not detector.yield_memory()
+    for _ in range(2):
+        found, thumbnails = on_its_way.result()
+        np.testing.assert_array_equal(thumbnails, small)
+        for name in ("row", "box", "score", "landmarks"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+        on_its_way = detector.submit(frames, thumbnail=(18, 32))
+        assert detector.frames_a_pass == detector._buffers.n == detector.fewest == 2
+    assert small.any()
+
+
 def test_no_face_and_tiny_frames(torch, cascade):
     black = np.zeros((2, 100, 100, 3), np.uint8)
     assert len(cascade.detect(on_gpu(torch, black))) == 0

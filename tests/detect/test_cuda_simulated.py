@@ -72,6 +72,10 @@ def test_frames_are_scanned_in_parts(torch, monkeypatch):
     on_a_gpu.test_frames_are_scanned_in_parts(torch, monkeypatch)
 
 
+def test_memory_is_given_to_others(torch):
+    on_a_gpu.test_memory_is_given_to_others(torch)
+
+
 def test_tables_on_their_way(torch, monkeypatch):
     """Each call's tables arrive whole, more of them than there are places to wait, and some larger than those."""
     from fastface.gpu import staging

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,7 +47,7 @@ class Driver:
 @pytest.fixture
 def function(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(torch.cuda, "device", lambda number: contextlib.nullcontext())
-    return SimpleNamespace(kernel=SimpleNamespace(ptr=77), max_dynamic_shared_size_bytes=0)
+    return kernels.Function(77, allow=pytest.fail)
 
 
 def at(address: int) -> Any:
@@ -104,11 +106,40 @@ def test_a_refused_launch(monkeypatch: pytest.MonkeyPatch, function: Any) -> Non
     assert len(driver.seen) == 1
 
 
-def test_much_shared_memory_is_asked_for(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
-    driver = Driver()
-    monkeypatch.setattr(kernels, "driver", lambda: driver)
-    kernels.Program().add(function, (1,), 32, shared_memory=60 << 10)
-    assert function.max_dynamic_shared_size_bytes == 60 << 10
+def test_much_shared_memory_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[int]()
+    monkeypatch.setattr(kernels, "driver", Driver)
+    program = kernels.Program()
+    for size in (48 << 10, 60 << 10):
+        program.add(kernels.Function(77, asked.append), (1,), 32, shared_memory=size)
+    assert asked == [60 << 10]
+
+
+def test_a_kernel_is_that_of_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CuPy gives the handle of whatever GPU is current when it is asked."""
+    current = [0]
+
+    @contextlib.contextmanager
+    def device(number: int) -> Iterator[None]:
+        before, current[0] = current[0], number
+        yield
+        current[0] = before
+
+    class Raw:
+        limits = {0: 48 << 10, 1: 48 << 10}
+        kernel = property(lambda self: SimpleNamespace(ptr=70 + current[0]))
+        max_dynamic_shared_size_bytes = property(
+            lambda self: self.limits[current[0]], lambda self, size: self.limits.update({current[0]: size})
+        )
+
+    cupy = SimpleNamespace(cuda=SimpleNamespace(Device=device))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(kernels, "_module", lambda *args: SimpleNamespace(get_function=lambda name: Raw()))
+    function = kernels.kernel("made", "up", device=1)
+    kernels.kernel.cache_clear()
+    assert function.pointer == 71
+    function.allow(60 << 10)
+    assert Raw.limits == {0: 48 << 10, 1: 60 << 10}
 
 
 @pytest.mark.parametrize(

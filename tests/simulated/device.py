@@ -91,10 +91,7 @@ class SimulatedGPU:
         """As `fastface.gpu.kernels.kernel`."""
         entry = getattr(self.module(file, output, depth), f"launch_{function}")
         self._launches.append(entry)
-        # A driver's handle is not 0.
-        return types.SimpleNamespace(
-            kernel=types.SimpleNamespace(ptr=len(self._launches)), max_dynamic_shared_size_bytes=48 << 10
-        )
+        return kernels.Function(len(self._launches), lambda size: None)  # a driver's handle is not 0
 
     def _launch(
         self, handle: int, gx: int, gy: int, gz: int, bx: int, by: int, bz: int, shared: int, stream: int,

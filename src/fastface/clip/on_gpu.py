@@ -144,11 +144,18 @@ class CudaCutter:
         self._host = torch.empty((2 * BATCH, window[1] * 3 // 2, window[0]), dtype=torch.uint8, pin_memory=True)
 
     def cut(self, session: Session, frame_of: NDArray[np.int32], window: NDArray[np.float64]) -> NDArray[np.uint8]:
+        from fastface.gpu.kernels import Program
+
         host = self._host[: len(window)]
         if len(window):
             stream = self._torch.cuda.ExternalStream(session.stream, device=self._device)
             with self._torch.cuda.device(self._device), self._torch.cuda.stream(stream):
-                host.copy_(self._cutter.queue(self._frames, frame_of, window, session.stream), non_blocking=True)
+                cut = self._cutter.queue(self._frames, frame_of, window, session.stream)
+                # Not torch's copy: its allocator would note the stream, and look at it when the memory is given back,
+                # which may be after the session's end.
+                program = Program()
+                program.to_host(host, cut)
+                program.run(session.stream, self._device.index)
                 stream.synchronize()
         out: NDArray[np.uint8] = host.numpy()
         return out

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from fastface.decode.cuda import SessionPool
 from fastface.decode.device import DeviceFrameBatch, InOrder
 from fastface.detect.cuda import CudaMTCNN, Pending
 from fastface.embed.crops import CROP_SIZE, crop_rects
-from fastface.errors import InputValidationError
+from fastface.errors import GPUMemoryError, InputValidationError
 from fastface.executor import MAX_FACES, SIGNATURE_SHAPE, Seen
 from fastface.gpu.crops import DeviceCrops
 from fastface.gpu.embedder import SIZES, CudaEmbedder, Vectors
@@ -28,6 +28,8 @@ from fastface.gpu.staging import Staging
 from fastface.models.registry import EmbedderSpec
 from fastface.settings import Settings
 from fastface.types import Detections, FrameBatch, FrameFaces
+
+T = TypeVar("T")
 
 _LANES = 2
 _AHEAD = 3  # batches whose detection is queued
@@ -192,7 +194,7 @@ class CudaExecutor:
     def crop(
         self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32], store: DeviceCrops
     ) -> NDArray[np.int64]:
-        places = store.take(len(row))
+        places = self._with_room(lambda: store.take(len(row)))
         if len(row):
             program = Program()
             rects = crop_rects(box, *self.size(batch))
@@ -206,7 +208,16 @@ class CudaExecutor:
 
     def embed(self, store: DeviceCrops, places: NDArray[np.int64]) -> Vectors:
         with torch.cuda.stream(self._embedding):
-            return self._embedder.later(store.pixels, store.on_device(places))
+            return self._with_room(lambda: self._embedder.later(store.pixels, store.on_device(places)))
+
+    def _with_room(self, work: Callable[[], T]) -> T:
+        """`work`, again and again while detection can give it memory: its passes get smaller, for others have to go on."""
+        while True:
+            try:
+                return work()
+            except (GPUMemoryError, torch.cuda.OutOfMemoryError):
+                if not any([detector.yield_memory() for detector, _ in self._lanes]):  # of every lane
+                    raise
 
     def given(
         self, frames: Any, index: NDArray[np.int64], time: NDArray[np.float64], matrix: str | None, full_range: bool

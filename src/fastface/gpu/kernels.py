@@ -6,6 +6,7 @@ import ctypes
 import functools
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,34 @@ def _module(name: str, output: str, depth: int, device: int) -> Any:
     return module
 
 
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A kernel as one GPU has it: CuPy's own looks for that of the thread's current GPU whenever it is asked.
+
+    Attributes:
+        pointer: the driver's handle.
+        allow: lets a launch have so many bytes of shared memory.
+        owner: what keeps the handle valid.
+    """
+
+    pointer: int
+    allow: Callable[[int], None]
+    owner: Any = None
+
+
 @functools.cache
-def kernel(file: str, function: str, *, output: str = "float32", depth: int = 8, device: int = 0) -> Any:
+def kernel(file: str, function: str, *, output: str = "float32", depth: int = 8, device: int = 0) -> Function:
     """A kernel of csrc/cuda, compiled for this output type ("float32", "float16") and sample depth (8, 16)."""
-    return _module(file, output, depth, device).get_function(function)
+    import cupy
+
+    def allow(size: int) -> None:
+        with cupy.cuda.Device(device):
+            if found.max_dynamic_shared_size_bytes < size:
+                found.max_dynamic_shared_size_bytes = size
+
+    found = _module(file, output, depth, device).get_function(function)
+    with cupy.cuda.Device(device):
+        return Function(int(found.kernel.ptr), allow, found)
 
 
 @functools.cache
@@ -103,14 +128,14 @@ class Program:
             self._steps.append(_core.Program(_functions(driver())))
         return self._steps[-1]
 
-    def add(self, function: Any, grid: tuple[int, ...], block: int, *args: Any, shared_memory: int = 0) -> None:
+    def add(self, function: Function, grid: tuple[int, ...], block: int, *args: Any, shared_memory: int = 0) -> None:
         """Add a launch."""
-        if shared_memory > 48 << 10 and function.max_dynamic_shared_size_bytes < shared_memory:
-            function.max_dynamic_shared_size_bytes = shared_memory
+        if shared_memory > 48 << 10:
+            function.allow(shared_memory)
         self._kept.append((function, [a for a in args if hasattr(a, "data_ptr")]))
         frames = [i for i, a in enumerate(args) if a is FRAMES]
         values = b"".join(_pack(a) for a in args)
-        self._native().launch(function.kernel.ptr, [*grid, 1, 1][:3], block, shared_memory, values, frames)
+        self._native().launch(function.pointer, [*grid, 1, 1][:3], block, shared_memory, values, frames)
 
     def zero(self, tensor: Tensor) -> None:
         """Add zeros for a contiguous tensor."""
@@ -182,7 +207,7 @@ def _functions(library: Any) -> list[int]:
 
 
 def launch(
-    stream: int, device: int, function: Any, grid: tuple[int, ...], block: int, *args: Any, shared_memory: int = 0
+    stream: int, device: int, function: Function, grid: tuple[int, ...], block: int, *args: Any, shared_memory: int = 0
 ) -> None:
     """Queue one launch on a stream; see :class:`Program`.
 

@@ -12,6 +12,7 @@ faces are the same.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
@@ -88,6 +89,7 @@ class CudaMTCNN(Operations):
         self._buffers: Buffers | None = None
         self._busy = recorded_event(self.device)  # the last use of the buffers
         self._results: list[Result] = []
+        self._out = weakref.WeakSet[Result]()  # those that were not collected yet
         self._lock = threading.RLock()
         torch.cuda.synchronize(self.device)  # other streams will read the weights
 
@@ -202,6 +204,7 @@ class CudaMTCNN(Operations):
             if facts[Fact.FAILED : Fact.CELLS_FULL + 1].any():
                 with self._lock, torch.cuda.stream(stream):
                     self.capacity = self.capacity.at_least(result.capacity.grown(facts, self.max_sort))
+                    self._out.discard(result)
                     result.forget()  # or the old buffers would be there beside the new ones
                     again = self.submit(frames)
                 part = again.result()[0]
@@ -218,8 +221,35 @@ class CudaMTCNN(Operations):
 
     def _give_back(self, result: Result) -> None:
         with self._lock:
-            if result.buffers is self._buffers:
+            self._out.discard(result)
+            if result.buffers is not None and result.buffers is self._buffers:
                 self._results.append(result)
+
+    def yield_memory(self) -> bool:
+        """Give the buffers back, for others that have no memory; the next pass makes them for half as many frames.
+
+        Waits for what is queued, whose results stay.
+
+        Returns:
+            Whether there was anything to give back.
+        """
+        with self._lock:
+            old = self._buffers
+            if old is None:
+                return False
+            self._busy.synchronize()
+            for result in self._out:
+                result.forget()
+            self._results.clear()
+            self._buffers = None
+            self._at_most(max(1, old.n // 2))
+            torch.cuda.empty_cache()
+            return True
+
+    def _at_most(self, frames: int) -> None:
+        """A pass has so many frames at most from here on."""
+        self.frames_a_pass = frames
+        self.fewest = min(self.fewest, frames)
 
     def _result(self, buffers: Buffers, thumbnail: int) -> Result:
         for result in self._results:
@@ -262,9 +292,8 @@ class CudaMTCNN(Operations):
                 f"there is no room to detect faces in a single frame of {frames.width} x {frames.height}: "
                 f"{free_memory(self.device)}"
             ) from error
-        self.frames_a_pass = n // 2
-        self.fewest = min(self.fewest, self.frames_a_pass)
-        return self.frames_a_pass
+        self._at_most(n // 2)
+        return n // 2
 
     def _run(
         self,
@@ -290,6 +319,7 @@ class CudaMTCNN(Operations):
             program.record(self._busy)
             result.programs[key] = program
         result.programs[key].run(stream.cuda_stream, self.device.index, frames.samples)
+        self._out.add(result)
         return result
 
 

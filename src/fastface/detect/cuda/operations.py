@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastface.detect.cuda.buffers import SORT_BYTES, most_sorted
 from fastface.gpu.frames import DeviceFrames
-from fastface.gpu.kernels import Program, kernel, launch, shared_memory_limit
+from fastface.gpu.kernels import Function, Program, kernel, launch, shared_memory_limit
 
 
 class Operations:
@@ -43,11 +43,11 @@ class Operations:
         torch.cuda.current_stream(self.device).synchronize()
         return out
 
-    def launch(self, function: Any, grid: tuple[int, ...], block: int, *args: Any) -> None:
+    def launch(self, function: Function, grid: tuple[int, ...], block: int, *args: Any) -> None:
         """Queue one launch on torch's current stream."""
         launch(torch.cuda.current_stream(self.device).cuda_stream, self.device.index, function, grid, block, *args)
 
-    def kernel(self, file: str, function: str, *, output: str = "float32", depth: int = 8) -> Any:
+    def kernel(self, file: str, function: str, *, output: str = "float32", depth: int = 8) -> Function:
         """See :func:`fastface.gpu.kernels.kernel`."""
         return kernel(file, function, output=output, depth=depth, device=self.device.index)
 
