@@ -1,4 +1,8 @@
-"""Many videos over all devices: a thread and a pipeline per device, one video each at a time."""
+"""Many videos over all devices: a thread and a pipeline per device, one video each at a time.
+
+Where several GPUs take part, each pipeline is in a process of its own (:mod:`fastface.device_process`): the interpreter's
+lock is held for most of the time that one GPU works.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import contextlib
 import os
 import queue
 import re
+import tempfile
 import threading
 import time
 from collections import deque
@@ -20,8 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastface.gallery import Gallery
-    from fastface.pipeline import Pipeline
     from fastface.timeline import Timeline
+
+    _Make = Callable[[str, contextlib.ExitStack], Callable[[str], Timeline]]
+    """Makes what processes videos on a device, which is kept as long as it is used."""
 
 LONG = 4.0
 """A video is long if it is this many times as large as the median."""
@@ -93,15 +100,15 @@ def process_many(
 class BatchProcessor:
     """Processes many videos over several devices.
 
-    Each device has one pipeline and does one video at a time. Long videos and short ones share them: neither waits
+    Each device has one pipeline and does one video at a time; several GPUs have a process each. Long videos and short ones share them: neither waits
     until all of the other are over (see :class:`FairOrder`). Before a video is begun while others run, there must be
     memory for it; with nothing running, it is begun all the same.
 
     Args:
         devices: "all" (every NVIDIA GPU; the CPU where there is none), or names: "cpu", "cuda:0", ... A name that is
             given twice gets two pipelines.
-        host_memory_limit: bytes that this process may use for another video to be begun; None: three quarters of what
-            the machine has.
+        host_memory_limit: bytes that this process and those of the GPUs may use for another video to be begun; None:
+            three quarters of what the machine has.
         gpu_memory_limit: bytes of a GPU that may be in use for a video to be begun on it while others run; None: nine
             tenths of it.
         settings: of :class:`fastface.Pipeline`, but `device`.
@@ -157,36 +164,42 @@ class BatchProcessor:
                 gallery = Gallery.from_folder(gallery, embedder=embedder, device=self.devices[0])
             else:
                 gallery = Gallery.load(gallery)
+        devices = self.devices[: len(names)]
         shared = _Shared(FairOrder([_size(name) for name in names], len(self.devices)))
-        threads = [
-            threading.Thread(target=self._work, args=(device, names, gallery, shared), name=f"fastface-{device}")
-            for device in self.devices[: len(names)]
-        ]
-        for thread in threads:
-            thread.daemon = True
-            thread.start()
-        try:
-            for _ in names:
-                yield shared.results.get()
-        finally:
-            shared.cancelled.set()
+        with contextlib.ExitStack() as kept:
+            make = self._here(gallery)
+            if sum(device != "cpu" for device in devices) > 1:
+                folder = kept.enter_context(tempfile.TemporaryDirectory(prefix="fastface-"))
+                make = self._apart(gallery, folder)
+            threads = [
+                threading.Thread(target=self._work, args=(device, names, make, shared), name=f"fastface-{device}")
+                for device in devices
+            ]
             for thread in threads:
-                thread.join()
+                thread.daemon = True
+                thread.start()
+            try:
+                for _ in names:
+                    yield shared.results.get()
+            finally:
+                shared.cancelled.set()
+                for thread in threads:
+                    thread.join()
 
-    def _work(self, device: str, names: list[str], gallery: Any, shared: _Shared) -> None:
+    def _work(self, device: str, names: list[str], make: _Make, shared: _Shared) -> None:
         """What a device's thread does."""
         with contextlib.suppress(Cancelled), watching(Watch(shared.cancelled.is_set)), contextlib.ExitStack() as kept:
-            pipeline: Pipeline | None = None
+            process: Callable[[str], Timeline] | None = None
             while (index := self._next(device, shared)) is not None:
                 begin, timeline, error = time.monotonic(), None, None
                 try:
-                    if pipeline is None:
-                        pipeline = kept.enter_context(self._pipeline(device))
-                    timeline = pipeline.process(names[index], gallery=gallery, progress=lambda done, total: check())
+                    if process is None:
+                        process = make(device, kept)
+                    timeline = process(names[index])
                 except Exception as caught:
                     error = caught
                     if isinstance(caught, GPUError):
-                        pipeline = None  # what a GPU's failure leaves behind is not used again
+                        process = None  # what a GPU's failure leaves behind is not used again
                         kept.close()
                 finally:
                     shared.over(index)
@@ -194,14 +207,35 @@ class BatchProcessor:
                 shared.results.put(BatchResult(index, names[index], timeline, error, device, seconds))
                 del timeline, error
 
-    def _pipeline(self, device: str) -> Pipeline:
+    def _here(self, gallery: Gallery | None) -> _Make:
+        """Pipelines of this process."""
         from fastface.pipeline import Pipeline
 
-        if device != "cpu":
-            import torch
+        def make(device: str, kept: contextlib.ExitStack) -> Callable[[str], Timeline]:
+            if device != "cpu":
+                import torch
 
-            torch.cuda.set_device(torch.device(device))  # of this thread
-        return Pipeline(device=device, **self._settings)
+                torch.cuda.set_device(torch.device(device))  # of this thread
+            pipeline = kept.enter_context(Pipeline(device=device, **self._settings))
+            return lambda path: pipeline.process(path, gallery=gallery, progress=lambda done, total: check())
+
+        return make
+
+    def _apart(self, gallery: Gallery | None, folder: str) -> _Make:
+        """Pipelines of GPUs in a process each."""
+        from fastface.device_process import DeviceProcess
+
+        here, known = self._here(gallery), None
+        if gallery is not None:
+            known = os.path.join(folder, "gallery"), gallery.warnings
+            gallery.save(known[0])
+
+        def make(device: str, kept: contextlib.ExitStack) -> Callable[[str], Timeline]:
+            if device == "cpu":
+                return here(device, kept)
+            return kept.enter_context(DeviceProcess({**self._settings, "device": device}, known)).process
+
+        return make
 
     def _next(self, device: str, shared: _Shared) -> int | None:
         """Number of the video that this device is to do; waits for memory, and for its turn."""
@@ -221,7 +255,11 @@ class BatchProcessor:
         import psutil
 
         limit = self._host_limit or psutil.virtual_memory().total * 3 // 4
-        if psutil.Process().memory_info().rss > limit:
+        used = 0
+        for process in (here := psutil.Process(), *here.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                used += process.memory_info().rss
+        if used > limit:
             return False
         if device == "cpu":
             return True
