@@ -1,7 +1,7 @@
 """Many videos over all devices: a thread and a pipeline per device, one video each at a time.
 
-Where several GPUs take part, each pipeline is in a process of its own (:mod:`fastface.device_process`): the interpreter's
-lock is held for most of the time that one GPU works.
+Where several GPUs take part, each pipeline is in a process of its own (:mod:`fastface.device_process`): the
+interpreter's lock is held for most of the time that one GPU works.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ def process_many(
 class BatchProcessor:
     """Processes many videos over several devices.
 
-    Each device has one pipeline and does one video at a time; several GPUs have a process each. Long videos and short ones share them: neither waits
-    until all of the other are over (see :class:`FairOrder`). Before a video is begun while others run, there must be
-    memory for it; with nothing running, it is begun all the same.
+    Each device has one pipeline and does one video at a time; several GPUs have a process each. Long videos and short
+    ones share them: neither waits until all of the other are over (see :class:`FairOrder`). Before a video is begun
+    while others run, there must be memory for it; with nothing running, it is begun all the same.
 
     Args:
         devices: "all" (every NVIDIA GPU; the CPU where there is none), or names: "cpu", "cuda:0", ... A name that is

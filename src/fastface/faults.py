@@ -94,7 +94,7 @@ def memory_now() -> str:
 
 
 def _current_gpu(nvml: Any) -> Any:
-    """NVML's handle of torch's current GPU; of the first one where torch has none yet. NVML numbers them its own way."""
+    """NVML's handle of torch's current GPU; of the first where torch has none yet. NVML numbers them its own way."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         uuid = getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", None)

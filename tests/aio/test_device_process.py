@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import psutil
@@ -106,7 +106,7 @@ def test_it_ends_with_its_maker(film: Film) -> None:
 class OnCpu(DeviceProcess):
     """What is asked of a GPU, done by the CPU."""
 
-    made: list[str] = []
+    made: ClassVar[list[str]] = []
 
     def __init__(self, settings: dict[str, Any], gallery: Any) -> None:
         self.made.append(settings["device"])

@@ -7,7 +7,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -126,7 +126,7 @@ def test_a_kernel_is_that_of_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         current[0] = before
 
     class Raw:
-        limits = {0: 48 << 10, 1: 48 << 10}
+        limits: ClassVar[dict[int, int]] = {0: 48 << 10, 1: 48 << 10}
         kernel = property(lambda self: SimpleNamespace(ptr=70 + current[0]))
         max_dynamic_shared_size_bytes = property(
             lambda self: self.limits[current[0]], lambda self, size: self.limits.update({current[0]: size})

@@ -211,7 +211,7 @@ class CudaExecutor:
             return self._with_room(lambda: self._embedder.later(store.pixels, store.on_device(places)))
 
     def _with_room(self, work: Callable[[], T]) -> T:
-        """`work`, again and again while detection can give it memory: its passes get smaller, for others have to go on."""
+        """`work`, again and again while detection can give it memory, whose passes get smaller."""
         while True:
             try:
                 return work()

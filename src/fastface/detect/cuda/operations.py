@@ -193,10 +193,12 @@ class Operations:
         """Add a suppression to a program; see :meth:`nms` and csrc/cuda/nms.cu."""
         with_boxes = (SORT_BYTES + 16) * most
         in_shared = with_boxes <= self._shared_memory
+        # A block a group: few of them have a processor each, for as many threads as it takes.
+        threads = 256 if groups > self.processors else min(1024, max(256, most // 2))
         program.add(
             self.kernel("nms", "nms"),
             (groups,),
-            256,
+            threads,
             *(box, score, tie, items, start, count, parts, limit, most, in_shared, float(least), float(threshold)),
             *(minimum, capacity, *out),
             shared_memory=with_boxes if in_shared else SORT_BYTES * most,
