@@ -19,6 +19,8 @@ SIGNATURE_SIZE = 8 * 8
 def _check(name: str, array: NDArray[Any], dtype: type, shape: tuple[int | None, ...]) -> None:
     if array.dtype != dtype:
         raise TypeError(f"{name} has dtype {array.dtype}, must be {np.dtype(dtype)}")
+    if array.shape == shape:
+        return
     if array.ndim != len(shape) or any(w is not None and w != h for w, h in zip(shape, array.shape, strict=True)):
         want = ", ".join("any" if s is None else str(s) for s in shape)
         raise ValueError(f"{name} has shape {list(array.shape)}, must be [{want}]")

@@ -79,8 +79,9 @@ def random_rects(rng: np.random.Generator, m: int, height: int, width: int) -> n
 
 def run(torch, cascade, frames):
     """One pass; its buffers and its result, to look into."""
-    buffers = cascade._buffers_for(len(frames), frames)
-    result = cascade._run(frames, buffers, (18, 32), torch.cuda.current_stream())
+    stream = torch.cuda.current_stream()
+    buffers = cascade._buffers_for(len(frames), frames, stream)
+    result = cascade._run(frames, buffers, (18, 32), stream)
     torch.cuda.synchronize()
     return buffers, result
 

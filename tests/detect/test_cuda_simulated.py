@@ -76,20 +76,26 @@ def test_memory_is_given_to_others(torch):
     on_a_gpu.test_memory_is_given_to_others(torch)
 
 
-def test_tables_on_their_way(torch, monkeypatch):
-    """Each call's tables arrive whole, more of them than there are places to wait, and some larger than those."""
+def test_crops_on_their_way(torch, cascade, monkeypatch):
+    """Each call's table arrives whole: more of them than may wait, some larger than a table; frames of two sizes."""
+    from fastface import _core
     from fastface.gpu import staging
 
     monkeypatch.setattr(staging, "torch", torch)
-    stage, rng = staging.Staging(torch.device("cpu")), np.random.default_rng(2)
-    for count in (3, 1, 4000, 0, 17, 300):
-        rows, rects = rng.integers(0, 1 << 60, count), rng.integers(0, 9000, (count, 4)).astype(np.int32)
-        program = kernels.Program()
-        (a, b), event = stage.add(program, (rows, rects))
-        program.record(event)
-        program.run(0, 0)
-        np.testing.assert_array_equal(a.numpy(), rows)
-        np.testing.assert_array_equal(b.numpy(), rects)
+    monkeypatch.setattr(staging, "CROP_SIZE", 8)
+    monkeypatch.setattr(staging, "ROOM", 6)
+    monkeypatch.setattr(staging, "_SLOTS", 3)
+    queue, rng = staging.CropQueue(cascade), np.random.default_rng(2)
+    for number, count in enumerate((3, 1, 40, 0, 6, 7, 13, 2)):
+        pixels = on_a_gpu.picture(rng, 2, 40 + 8 * (number % 2), 50)
+        corner = rng.integers(0, 20, (count, 2))
+        rect = np.concatenate([corner, corner + rng.integers(1, 20, (count, 2))], 1).astype(np.int32)
+        row, place = rng.integers(0, 2, count), rng.permutation(64)[:count]
+        out = torch.zeros((64, 3, 8, 8), dtype=torch.uint8)
+        queue.add(on_a_gpu.on_gpu(torch, pixels), row, rect, place, out, 0)
+        wanted = _core.crop_triangle(pixels, row, rect, 8).astype(int)
+        assert np.abs(out.numpy()[place] - wanted).max(initial=0) <= 1
+        assert not np.delete(out.numpy(), place, 0).any()
 
 
 @pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])

@@ -46,7 +46,7 @@ class Driver:
 
 @pytest.fixture
 def function(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(torch.cuda, "device", lambda number: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     return kernels.Function(77, allow=pytest.fail)
 
 
@@ -60,14 +60,34 @@ def test_arguments_and_the_address_of_the_frames(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(kernels, "driver", lambda: driver)
     table = torch.arange(5)
     program = kernels.Program()
-    args = (kernels.FRAMES, -3, 0.5, True, None, table[2:], kernels.FRAMES)
-    program.add(function, (4, 2, 1), 256, *args, shared_memory=1024)
+    args = (kernels.FRAMES, -3, 0.5, True, None, table[2:], kernels.OUTPUT)
+    program.add(function, (4, kernels.COUNT, 1), 256, *args, shared_memory=1024)
     del args
-    for address in (1 << 40, 5):
-        program.run(9, 0, at(address))
-    shape = [4, 2, 1, 256, 1, 1, 1024]
-    for seen, address in zip(driver.seen, (1 << 40, 5), strict=True):
-        assert seen == ("launch", 77, shape, 9, [address, -3, 0.5, 1, 0, table.data_ptr() + 16, address], False)
+    with pytest.raises(ValueError, match="1 addresses are given, must be 2"):
+        program.run(9, 0, at(8))
+    for address, out, count in ((1 << 40, 3, 7), (5, 1 << 41, 2)):
+        program.run(9, 0, at(address), at(out), count=count)
+        wanted = [address, -3, 0.5, 1, 0, table.data_ptr() + 16, out]
+        assert driver.seen.pop() == ("launch", 77, [4, count, 1, 256, 1, 1, 1024], 9, wanted, False)
+    assert not driver.seen
+
+
+def test_another_gpu_is_made_current(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
+    made = list[int]()
+
+    @contextlib.contextmanager
+    def device(number: int) -> Iterator[None]:
+        made.append(number)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(kernels, "driver", Driver)
+    program = kernels.Program()
+    program.add(function, (1,), 32)
+    program.run(9, 0)
+    assert made == []
+    program.run(9, 1)
+    assert made == [1]
 
 
 def test_everything_is_queued_in_its_order(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
@@ -143,13 +163,19 @@ def test_a_kernel_is_that_of_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("grid", "values", "frames", "message"),
-    [([1, 1], b"", [], "3 sides"), ([1, 1, 1], b"1234", [], "8 bytes"), ([1, 1, 1], bytes(8), [1], "no argument 1")],
+    ("grid", "values", "given", "message"),
+    [
+        ([1, 1], b"", [], "3 sides"),
+        ([1, 1, 1], b"1234", [], "8 bytes"),
+        ([1, 1, 1], bytes(8), [(1, 0)], "no argument 1"),
+    ],
 )
-def test_what_a_launch_cannot_be(grid: list[int], values: bytes, frames: list[int], message: str) -> None:
+def test_what_a_launch_cannot_be(
+    grid: list[int], values: bytes, given: list[tuple[int, int]], message: str
+) -> None:
     from fastface import _core
 
     with pytest.raises(ValueError, match=message):
-        _core.Program([1, 2, 3, 4, 5, 6]).launch(77, grid, 32, 0, values, frames)
+        _core.Program([1, 2, 3, 4, 5, 6]).launch(77, grid, 32, 0, values, given)
     with pytest.raises(ValueError, match="function 2 is 0"):
         _core.Program([1, 2, 0, 4, 5, 6])

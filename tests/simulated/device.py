@@ -133,7 +133,8 @@ class SimulatedGPU:
 
         cuda = types.SimpleNamespace(
             Event=Event, Stream=Stream, OutOfMemoryError=torch.cuda.OutOfMemoryError,
-            current_stream=lambda device=None: Stream(), device=lambda device: contextlib.nullcontext(),
+            current_stream=lambda device=None: Stream(), current_device=lambda: None,
+            stream=lambda stream: contextlib.nullcontext(), device=lambda device: contextlib.nullcontext(),
             get_device_properties=lambda device: types.SimpleNamespace(multi_processor_count=1),
             mem_get_info=lambda device=None: (8 << 30, 16 << 30), synchronize=lambda device=None: None,
             empty_cache=lambda: None, is_available=lambda: True,

@@ -23,8 +23,7 @@ from fastface.gpu.crops import DeviceCrops
 from fastface.gpu.embedder import SIZES, CudaEmbedder, Vectors
 from fastface.gpu.frames import DeviceFrames
 from fastface.gpu.interop import GivenBatch, as_frames, as_tensor, crop_rects_on_device, face_boxes, ordered_on
-from fastface.gpu.kernels import Program
-from fastface.gpu.staging import Staging
+from fastface.gpu.staging import CropQueue
 from fastface.models.registry import EmbedderSpec
 from fastface.settings import Settings
 from fastface.types import Detections, FrameBatch, FrameFaces
@@ -32,7 +31,7 @@ from fastface.types import Detections, FrameBatch, FrameFaces
 T = TypeVar("T")
 
 _LANES = 2
-_AHEAD = 3  # batches whose detection is queued
+_AHEAD = 4  # batches whose detection is queued
 _HOLD = _AHEAD  # batches that the decoder lends
 _CROPS_AHEAD = 3072  # crops that may wait for frames before theirs: then the decoder only catches up
 
@@ -67,7 +66,7 @@ class CudaExecutor:
         self._embedder = CudaEmbedder(spec, self._torch_device, dtype)
         self._detector, self._detecting = self._lanes[0]
         self._embedding = torch.cuda.Stream(self._torch_device)
-        self._staging = Staging(self._torch_device)
+        self._crops = CropQueue(self._detector)
         self._sessions = SessionPool()
         self._frames_of: dict[int, tuple[FrameBatch, DeviceFrames]] = {}  # by id, which the batch keeps from another
         self._blocks: dict[tuple[int, int], DeviceFrames] = {}  # of the decoder's ring, by address and length
@@ -166,8 +165,7 @@ class CudaExecutor:
         self._turn = (self._turn + 1) % _LANES
         if isinstance(batch, DeviceFrameBatch):
             batch.wait(stream.cuda_stream)
-        with torch.cuda.stream(stream):
-            return detector.submit(self._view(batch), thumbnail=SIGNATURE_SHAPE)
+        return detector.submit(self._view(batch), thumbnail=SIGNATURE_SHAPE, stream=stream)
 
     def size(self, batch: Any) -> tuple[int, int]:
         if isinstance(batch, GivenBatch):
@@ -196,14 +194,8 @@ class CudaExecutor:
     ) -> NDArray[np.int64]:
         places = self._with_room(lambda: store.take(len(row)))
         if len(row):
-            program = Program()
             rects = crop_rects(box, *self.size(batch))
-            (rows, at, where), used = self._staging.add(program, (row, places, rects))
-            with torch.cuda.stream(self._embedding):  # whatever is copied or made on the way is of this stream
-                frames = self._view(batch)
-            self._detector.add_crops(program, frames, rows, where, CROP_SIZE, store.pixels, at)
-            program.record(used)
-            program.run(self._embedding.cuda_stream, self._index)
+            self._crops.add(self._view(batch), row, rects, places, store.pixels, self._embedding.cuda_stream)
         return places
 
     def embed(self, store: DeviceCrops, places: NDArray[np.int64]) -> Vectors:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,9 +35,13 @@ class DeviceFrames:
     height: int
     geometry: np.ndarray
     depth: int = 8
+    _count: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_count", int(self.samples.shape[0]))  # torch takes a while to say it
 
     def __len__(self) -> int:
-        return int(self.samples.shape[0])
+        return self._count
 
     def part(self, begin: int, end: int) -> DeviceFrames:
         """Frames [begin, end)."""

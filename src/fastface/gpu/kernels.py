@@ -105,16 +105,26 @@ def recorded_event(device: torch.device) -> torch.cuda.Event:
     return event
 
 
-FRAMES = object()
-"""Stands for the address of the frames among the arguments of a :class:`Program`."""
+@dataclass(frozen=True)
+class Given:
+    """Stands for an address among the arguments of a :class:`Program`: of the tensor with this number that it is run
+    with."""
+
+    number: int
+
+
+FRAMES, OUTPUT = Given(0), Given(1)
+
+COUNT = 0
+"""Side of a grid: as long as a :class:`Program` is told when it is run."""
 
 
 class Program:
     """Launches, copies and events with all that belongs to them, ready to be queued again and again by one call.
 
     Arguments' types are fixed by their Python types: int becomes int32, float float32, a tensor its address (which must
-    stay valid), None address 0, and FRAMES the address that :meth:`run` is given. Events are torch's, and must have
-    been recorded once.
+    stay valid), None address 0, and :class:`Given` an address that :meth:`run` is given. Events are torch's, and must
+    have been recorded once.
     """
 
     def __init__(self) -> None:
@@ -133,9 +143,9 @@ class Program:
         if shared_memory > 48 << 10:
             function.allow(shared_memory)
         self._kept.append((function, [a for a in args if hasattr(a, "data_ptr")]))
-        frames = [i for i, a in enumerate(args) if a is FRAMES]
+        given = [(i, a.number) for i, a in enumerate(args) if isinstance(a, Given)]
         values = b"".join(_pack(a) for a in args)
-        self._native().launch(function.pointer, [*grid, 1, 1][:3], block, shared_memory, values, frames)
+        self._native().launch(function.pointer, [*grid, 1, 1][:3], block, shared_memory, values, given)
 
     def zero(self, tensor: Tensor) -> None:
         """Add zeros for a contiguous tensor."""
@@ -166,28 +176,36 @@ class Program:
         """Add work that queues something on torch's current stream."""
         self._steps.append(work)
 
-    def run(self, stream: int, device: int, frames: Any = None) -> None:
+    def run(self, stream: int, device: int, *given: Tensor, count: int = 1) -> None:
         """Queue everything; returns at once.
 
         Args:
             stream: address of a CUDA stream (torch's `stream.cuda_stream`).
             device: number of the GPU.
-            frames: tensor whose address takes the place of FRAMES.
+            given: tensors whose addresses take the places of :class:`Given`.
+            count: at least 1, for :data:`COUNT`.
 
         Raises:
             GPUError: a step was refused.
         """
+        # A context manager costs more than to ask, and this is called for every batch.
+        if torch.cuda.current_device() != device:
+            with torch.cuda.device(device):
+                self._run(stream, given, count)
+        else:
+            self._run(stream, given, count)
+
+    def _run(self, stream: int, given: tuple[Tensor, ...], count: int) -> None:
         from fastface import _core
 
-        address = 0 if frames is None else frames.data_ptr()
-        with torch.cuda.device(device):
-            for step in self._steps:
-                if not isinstance(step, _core.Program):
-                    step()
-                    continue
-                status, number = step.run(stream, address)
-                if status:
-                    raise GPUError(f"work could not be queued on the GPU (step {number}, the driver gave {status})")
+        addresses = [tensor.data_ptr() for tensor in given]
+        for step in self._steps:
+            if not isinstance(step, _core.Program):
+                step()
+                continue
+            status, number = step.run(stream, addresses, count)
+            if status:
+                raise GPUError(f"work could not be queued on the GPU (step {number}, the driver gave {status})")
 
 
 _FUNCTIONS = (
@@ -225,4 +243,4 @@ def _pack(value: Any) -> bytes:
         return struct.pack("<i4x", value)
     if isinstance(value, float):
         return struct.pack("<f4x", value)
-    return struct.pack("<Q", 0 if value is None or value is FRAMES else value.data_ptr())
+    return struct.pack("<Q", 0 if value is None or isinstance(value, Given) else value.data_ptr())

@@ -1,61 +1,88 @@
-"""Pinned memory for small tables on their way to the device."""
+"""Tables of crops on their way to the device, and the launches that read them."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastface.gpu.kernels import Program, recorded_event
+from fastface.detect.cuda.operations import Operations
+from fastface.embed.crops import CROP_SIZE
+from fastface.gpu.frames import DeviceFrames
+from fastface.gpu.kernels import COUNT, OUTPUT, Program, recorded_event
 
-_SLOTS = 4
-_LEAST = 1 << 14
+_SLOTS = 16
+"""Tables that may wait: crops are cut on the embedder's stream, where a batch of faces takes milliseconds."""
+
+ROOM = 256
+"""Crops of a table."""
 
 
 class _Slot:
-    def __init__(self, size: int, device: torch.device) -> None:
-        self.host = torch.empty(size, dtype=torch.uint8, pin_memory=True)
-        self.device = torch.empty(size, dtype=torch.uint8, device=device)
-        self.event = recorded_event(device)
-
-
-class Staging:
-    """Tables are written to pinned memory and copied by the stream that reads them, a few at a time.
-
-    Args:
-        device: where they go.
-    """
+    """Row, place and rectangle of up to ROOM crops, in pinned memory and on the device."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self.host = torch.empty(32 * ROOM, dtype=torch.uint8, pin_memory=True)
+        self.row, self.place, self.rect = _columns(self.host.numpy())
+        self.device = torch.empty_like(self.host, device=device)
+        self.event = recorded_event(device)  # the last use
+        self.programs: dict[tuple[int, int], Program] = {}  # by address of the frames' geometry, and their depth
+
+
+def _columns(table: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+    wide = table[: 16 * ROOM].view(np.int64)
+    return wide[:ROOM], wide[ROOM:], table[16 * ROOM :].view(np.int32).reshape(ROOM, 4)
+
+
+class CropQueue:
+    """Queues crops of 160 x 160, whose table is copied by the stream that reads it; used by one thread.
+
+    Args:
+        on: the GPU.
+    """
+
+    def __init__(self, on: Operations) -> None:
+        self._on = on
         self._slots: list[_Slot | None] = [None] * _SLOTS
         self._turn = 0
 
-    def add(self, program: Program, tables: Sequence[NDArray[Any]]) -> tuple[list[Tensor], torch.cuda.Event]:
-        """Add the copy of a few arrays to a program that is run once, before another three are made.
+    def add(
+        self,
+        frames: DeviceFrames,
+        row: NDArray[np.int64],
+        rect: NDArray[np.int32],
+        place: NDArray[np.int64],
+        out: Tensor,
+        stream: int,
+    ) -> None:
+        """Queue M crops.
 
-        Returns:
-            Each array on the device, of its dtype and shape, and the event that the program must record after its last
-            use of them: then their memory is used again.
+        Args:
+            row: [M], which frame.
+            rect: [M, 4], half open, inside the displayed frame.
+            place: [M], where in `out` [K, 3, 160, 160] uint8 they go.
+            stream: address of a CUDA stream.
         """
-        sizes = [-(-t.nbytes // 16) * 16 for t in tables]
-        total = sum(sizes)
-        slot = self._slots[self._turn]
-        if slot is None or slot.host.numel() < total:
-            if slot is not None:
-                slot.event.synchronize()  # its memory goes to whoever asks next
-            slot = self._slots[self._turn] = _Slot(max(_LEAST, 2 * total), self._device)
-        self._turn = (self._turn + 1) % _SLOTS
-        slot.event.synchronize()
-        host, out, begin = slot.host.numpy(), [], 0
-        for table, size in zip(tables, sizes, strict=True):
-            host[begin : begin + table.nbytes] = np.ascontiguousarray(table).view(np.uint8).reshape(-1)
-            part = slot.device[begin : begin + table.nbytes]
-            out.append(part.view(torch.from_numpy(table[:0]).dtype).view(table.shape))
-            begin += size
-        program.to_device(slot.device, slot.host, total)
-        return out, slot.event
+        for begin in range(0, len(row), ROOM):
+            slot = self._slots[self._turn]
+            if slot is None:
+                slot = self._slots[self._turn] = _Slot(self._on.device)
+            self._turn = (self._turn + 1) % _SLOTS
+            slot.event.synchronize()
+            count = min(ROOM, len(row) - begin)
+            slot.row[:count] = row[begin : begin + count]
+            slot.place[:count] = place[begin : begin + count]
+            slot.rect[:count] = rect[begin : begin + count]
+            self._program(slot, frames).run(stream, self._on.device.index, frames.samples, out, count=count)
+
+    def _program(self, slot: _Slot, frames: DeviceFrames) -> Program:
+        geometry = self._on.geometry_of(frames)
+        key = (geometry.data_ptr(), frames.depth)
+        if key not in slot.programs:
+            program = slot.programs[key] = Program()
+            program.to_device(slot.device, slot.host, slot.host.numel())
+            row, place, rect = (slot.device[8 * ROOM * i :] for i in range(3))
+            self._on.add_crops(program, frames.depth, geometry, row, rect, CROP_SIZE, place, OUTPUT, COUNT)
+            program.record(slot.event)
+        return slot.programs[key]

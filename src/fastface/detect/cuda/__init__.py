@@ -11,10 +11,12 @@ faces are the same.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,22 +99,31 @@ class CudaMTCNN(Operations):
         """Find the faces of N frames; waits for the result, which is on the host, for it is small."""
         return self.submit(frames).result()[0]
 
-    @torch.inference_mode()
-    def submit(self, frames: DeviceFrames, *, thumbnail: tuple[int, int] | None = None) -> Pending:
-        """Queue the detection of N frames on torch's current stream; the host does not wait.
+    def submit(
+        self, frames: DeviceFrames, *, thumbnail: tuple[int, int] | None = None, stream: torch.cuda.Stream | None = None
+    ) -> Pending:
+        """Queue the detection of N frames; the host does not wait.
 
         Args:
             frames: must stay as they are until the result is there.
             thumbnail: rows and columns of a small copy of each frame that is wanted as well.
+            stream: where; None: torch's current one.
 
         Raises:
             GPUMemoryError: there is not even room for one frame.
         """
-        stream = torch.cuda.current_stream(self.device)
+        stream = stream or torch.cuda.current_stream(self.device)
         with self._lock:
             self._grow_back()
             passes = [(part, result) for part, _, result in self._passes(frames, thumbnail, stream)]
         return Pending(self, passes, stream)
+
+    def _on(self, stream: torch.cuda.Stream) -> contextlib.AbstractContextManager[Any]:
+        """What torch allocates and computes in the block is of this stream."""
+        within = contextlib.ExitStack()
+        within.enter_context(torch.cuda.stream(stream))
+        within.enter_context(torch.inference_mode())
+        return within
 
     def _passes(
         self, frames: DeviceFrames, thumbnail: tuple[int, int] | None, stream: torch.cuda.Stream, *, fetch: bool = True
@@ -120,7 +131,7 @@ class CudaMTCNN(Operations):
         """Queue all passes, each as large as there is memory for: its frames, buffers and result."""
         begin = 0
         while begin < len(frames):
-            b = self._buffers_for(min(len(frames) - begin, self._most(frames)), frames)
+            b = self._buffers_for(min(len(frames) - begin, self._most(frames)), frames, stream)
             part = frames.part(begin, min(begin + b.n, len(frames)))
             try:
                 result = self._run(part, b, thumbnail, stream, fetch=fetch)
@@ -201,16 +212,18 @@ class CudaMTCNN(Operations):
         found, small, begin = [], [], 0
         for frames, result in passes:
             facts, thumbnails, records = result.read(len(frames))
-            if facts[Fact.FAILED : Fact.CELLS_FULL + 1].any():
-                with self._lock, torch.cuda.stream(stream):
+            if any(facts[Fact.FAILED : Fact.CELLS_FULL + 1].tolist()):  # NumPy's own takes longer for five
+                with self._lock:
                     self.capacity = self.capacity.at_least(result.capacity.grown(facts, self.max_sort))
                     self._out.discard(result)
                     result.forget()  # or the old buffers would be there beside the new ones
-                    again = self.submit(frames)
+                    again = self.submit(frames, stream=stream)
                 part = again.result()[0]
             else:
                 self._give_back(result)
                 part = _detections(records)
+            if len(passes) == 1:
+                return part, thumbnails
             found.append(replace(part, row=part.row + begin))
             small.append(thumbnails)
             begin += len(frames)
@@ -251,14 +264,15 @@ class CudaMTCNN(Operations):
         self.frames_a_pass = frames
         self.fewest = min(self.fewest, frames)
 
-    def _result(self, buffers: Buffers, thumbnail: int) -> Result:
+    def _result(self, buffers: Buffers, thumbnail: int, stream: torch.cuda.Stream) -> Result:
         for result in self._results:
             if result.thumbnail == thumbnail:
                 self._results.remove(result)
                 return result
-        return Result(buffers, thumbnail, self.device)
+        with self._on(stream):
+            return Result(buffers, thumbnail, self.device)
 
-    def _buffers_for(self, n: int, frames: DeviceFrames) -> Buffers:
+    def _buffers_for(self, n: int, frames: DeviceFrames, stream: torch.cuda.Stream) -> Buffers:
         """Buffers for at least n frames of this size, or for as many as there is room for."""
         size = (frames.height, frames.width)
         old = self._buffers
@@ -272,10 +286,11 @@ class CudaMTCNN(Operations):
             self._results.clear()
         while True:
             try:
-                self._buffers = Buffers(
-                    n, *size, self.settings, self.capacity, self.device, half=self.precision == "fp16"
-                )
-                torch.cuda.current_stream(self.device).synchronize()  # tables are there for all streams
+                with self._on(stream):
+                    self._buffers = Buffers(
+                        n, *size, self.settings, self.capacity, self.device, half=self.precision == "fp16"
+                    )
+                stream.synchronize()  # tables are there for all streams
                 return self._buffers
             except torch.cuda.OutOfMemoryError as error:
                 n = self._make_smaller(n, frames, error)
@@ -305,7 +320,7 @@ class CudaMTCNN(Operations):
         fetch: bool = True,
     ) -> Result:
         """Queue one pass, and the copy of its result to the host."""
-        result = self._result(b, 3 * thumbnail[0] * thumbnail[1] if thumbnail else 0)
+        result = self._result(b, 3 * thumbnail[0] * thumbnail[1] if thumbnail else 0, stream)
         geometry = self.geometry_of(frames)
         key = (len(frames), geometry.data_ptr(), frames.depth, fetch)
         if key not in result.programs:
@@ -318,7 +333,9 @@ class CudaMTCNN(Operations):
                 result.fetch(program)
             program.record(self._busy)
             result.programs[key] = program
-        result.programs[key].run(stream.cuda_stream, self.device.index, frames.samples)
+        # In half precision no step of it is torch's, and to say so takes longer than to queue them.
+        with self._on(stream) if self.precision == "fp32" else contextlib.nullcontext():
+            result.programs[key].run(stream.cuda_stream, self.device.index, frames.samples)
         self._out.add(result)
         return result
 

@@ -182,6 +182,7 @@ class Result:
         self.device = torch.empty(size, dtype=torch.uint8, device=device)
         self.prefix = min(size, self._records + 4 * RECORD * FIRST_COPY * n)
         self.host = torch.empty(self.prefix, dtype=torch.uint8, pin_memory=True)
+        self._array = self.host.numpy()
         self.event = recorded_event(device)
         self.programs: dict[tuple[int, int, int, bool], Program] = {}  # for these buffers and this result
 
@@ -209,7 +210,7 @@ class Result:
     def read(self, n: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Wait, and give facts [16], thumbnails [n, T] and records [M, 81] of what is there (copies)."""
         self.event.synchronize()
-        host = self.host.numpy()
+        host = self._array
         facts = host[: 4 * FACTS].view(np.int32).copy()
         thumbnails = host[4 * FACTS : 4 * FACTS + n * self.thumbnail].reshape(n, self.thumbnail).copy()
         count = int(facts[Fact.FACES])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastface.detect.cuda.buffers import SORT_BYTES, most_sorted
 from fastface.gpu.frames import DeviceFrames
-from fastface.gpu.kernels import Function, Program, kernel, launch, shared_memory_limit
+from fastface.gpu.kernels import FRAMES, OUTPUT, Function, Given, Program, kernel, launch, shared_memory_limit
 
 
 class Operations:
@@ -84,23 +84,23 @@ class Operations:
         if out is None or place is None:
             out = torch.empty((len(row), 3, size, size), dtype=torch.uint8, device=self.device)
             place = torch.arange(len(row), device=self.device)
+        geometry, row, rect = self.geometry_of(frames), row.contiguous(), rect.contiguous()
         program = Program()
-        self.add_crops(program, frames, row.contiguous(), rect.contiguous(), size, out, place)
-        program.run(torch.cuda.current_stream(self.device).cuda_stream, self.device.index)
+        for i in range(0, len(row), 65535):  # the limit of grid.y
+            part = slice(i, i + 65535)
+            count = len(row[part])
+            self.add_crops(program, frames.depth, geometry, row[part], rect[part], size, place[part], OUTPUT, count)
+        program.run(torch.cuda.current_stream(self.device).cuda_stream, self.device.index, frames.samples, out)
         return out
 
     def add_crops(
-        self, program: Program, frames: DeviceFrames, row: Tensor, rect: Tensor, size: int, out: Tensor, place: Tensor
-    ) -> None:
-        """Add :meth:`crop_triangle` to a program."""
-        function = self.kernel("crop", "crop_triangle", depth=frames.depth)
-        geometry = self.geometry_of(frames)
-        for i in range(0, len(row), 65535):  # the limit of grid.y
-            part = slice(i, i + 65535)
-            program.add(
-                function, (-(-size * size // 256), len(row[part])), 256, frames.samples, geometry, row[part],
-                rect[part], size, place[part], out,
-            )  # fmt: skip
+        self, program: Program, depth: int, geometry: Tensor, row: Tensor, rect: Tensor, size: int, place: Tensor,
+        out: Tensor | Given, count: int,
+    ) -> None:  # fmt: skip
+        """Add `count` crops of FRAMES to a program, see :meth:`crop_triangle`."""
+        grid = (-(-size * size // 256), count)
+        function = self.kernel("crop", "crop_triangle", depth=depth)
+        program.add(function, grid, 256, FRAMES, geometry, row, rect, size, place, out)
 
     @torch.inference_mode()
     def describe(self, frames: DeviceFrames, row: Tensor, rect: Tensor) -> tuple[Tensor, Tensor]:
