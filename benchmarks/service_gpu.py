@@ -31,8 +31,8 @@ LOOK = 0.05  # seconds between two looks at the jobs
 
 def through_the_service(folder: Path, videos: list[Path], warm: Path, device: str | None) -> list[float]:
     """Seconds of two rounds."""
-    command = [sys.executable, "-m", "fastface", "serve", str(folder / "service"), "--root", str(folder), "--port", "0",
-               "--rate", "1000000", "--max-jobs", "1000", "--embedder", MODEL]  # fmt: skip
+    command = [sys.executable, "-m", "fastface", "serve", str(folder / "service"), "--root", str(folder / "videos"),
+               "--port", "0", "--rate", "1000000", "--max-jobs", "1000", "--embedder", MODEL]  # fmt: skip
     server = subprocess.Popen([*command, *(["--device", device] if device else [])], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
@@ -91,11 +91,12 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        first = folder / "video-0.mp4"
+        (folder / "videos").mkdir()
+        first = folder / "videos" / "video-0.mp4"
         frames = loop(Path(args.media) / "crowd.mp4", first, args.frames)
         videos = [first]
         for i in range(1, args.videos):
-            videos.append(folder / f"video-{i}.mp4")
+            videos.append(folder / "videos" / f"video-{i}.mp4")
             os.link(first, videos[-1])
         served = through_the_service(folder, videos, first, args.device)
         direct = directly(folder, videos, first, args.device)

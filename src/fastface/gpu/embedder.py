@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,7 @@ class CudaEmbedder:
                 try:
                     graph, static, vectors = self._graph(size)
                 except RuntimeError as error:  # torch's own, or cuDNN's, which finds no room for its workspace
+                    traceback.clear_frames(error.__traceback__)  # they hold what the attempt had allocated
                     torch.cuda.synchronize(self.device)
                     torch.cuda.empty_cache()
                     if not out_of_memory(error) and torch.cuda.mem_get_info(self.device)[0] > _ROOM:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -207,7 +208,8 @@ class CudaExecutor:
         while True:
             try:
                 return work()
-            except (GPUMemoryError, torch.cuda.OutOfMemoryError):
+            except (GPUMemoryError, torch.cuda.OutOfMemoryError) as error:
+                traceback.clear_frames(error.__traceback__)  # they hold what the attempt had allocated
                 if not any([detector.yield_memory() for detector, _ in self._lanes]):  # of every lane
                     raise
 
