@@ -184,7 +184,10 @@ class Ring:
         with self._threads.lock:
             self._held -= 1
             self.free.append(block)
-            self._returned.notify_all()
+            if self._ordered or self._held_back:
+                self._returned.notify_all()  # it depends on the segment who may have it
+            else:
+                self._returned.notify()
 
     def close(self) -> None:
         """Let go of the blocks; those that are held stay readable."""
