@@ -56,7 +56,10 @@ class Backend(Protocol):
     """The device: CUDA, or a stand-in that lets the tests run the rest without one."""
 
     engines: int
-    free_bytes: int
+
+    @property
+    def free_bytes(self) -> int:
+        """Of the device's memory, now."""
 
     def allocate(self, blocks: int, batch: int) -> list[Any]:
         """Blocks of [batch, rows, row] samples; MemoryError if there is no room."""
@@ -294,8 +297,12 @@ class CudaBackend:
             raise Unsupported(f"this GPU does not decode {what} of as many macroblocks as {size}")
         if not caps["output_formats"] & (1 if form.bit_depth == 8 else 2):
             raise Unsupported(f"this GPU gives {what} in another format than NV12 or P016")
-        with cupy.cuda.Device(device_id):
-            self.free_bytes = int(cupy.cuda.runtime.memGetInfo()[0])
+
+    @property
+    def free_bytes(self) -> int:
+        """Of the GPU's memory, now."""
+        with self._cupy.cuda.Device(self._device_id):
+            return int(self._cupy.cuda.runtime.memGetInfo()[0])
 
     def allocate(self, blocks: int, batch: int) -> list[Any]:
         form, cupy = self._form, self._cupy
