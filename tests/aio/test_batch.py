@@ -64,6 +64,7 @@ def test_any_error_stops_no_other(film: Film, quick: fastface.Pipeline, monkeypa
     assert len(made) == 2
 
 
+@pytest.mark.alone
 def test_closing_ends_what_runs(long_film: Path, film: Film, tmp_path: Path, embedder_spec: object) -> None:
     results = BatchProcessor(devices=["cpu"], **QUICK).run([tmp_path / "none.mp4", long_film, long_film])
     assert next(results).error is not None
