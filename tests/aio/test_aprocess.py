@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,11 @@ import numpy as np
 import psutil
 import pytest
 from lag import measure
+from started import threads
 
 import fastface
 from fastface.aio import Meter
 from film import MODEL, Film
-
-
-def threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("fastface")]
 
 
 def open_files(path: Path) -> list[str]:
