@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -12,8 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import side_by_side
+
 # Before anything loads torch, and inherited by subprocesses: results must not depend on it, but noise in timing does.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Of processes side by side, threads beyond the cores would wait for each other many times as long as they work.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    cores, processes = os.cpu_count() or 1, int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ["OMP_NUM_THREADS"] = str(max(1, min(2, cores // processes)))
+else:
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 if TYPE_CHECKING:
     from fastface.demo.scene import Photo
@@ -33,6 +41,7 @@ def require_cuda() -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes more than ten seconds; leave out with -m 'not slow'")
+    config.pluginmanager.register(side_by_side)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -93,12 +102,15 @@ def _available() -> None:
 
 
 @pytest.fixture(scope="session")
-def photos() -> dict[str, list[Photo]]:
+def photos(pytestconfig: pytest.Config) -> dict[str, list[Photo]]:
     """The demo's photographs with the face in each, by name of the person."""
     from fastface.demo.photos import load_photos
 
     _available()
-    return load_photos()
+    shared = side_by_side.folder_of_all(pytestconfig)
+    # Where no run before this one has looked for the faces, one process does, for all.
+    with contextlib.nullcontext() if shared is None else side_by_side.locked(shared / "photos.lock"):
+        return load_photos()
 
 
 @pytest.fixture(scope="session")

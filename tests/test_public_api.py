@@ -134,6 +134,7 @@ print("loaded:", time.process_time(), *sorted(names - sys.stdlib_module_names))
 HELP = "import contextlib, fastface.cli\nwith contextlib.suppress(SystemExit): fastface.cli.main(['--help'])"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("code", "limit"), [("import fastface", 0.2), (HELP, 0.5)], ids=["import", "help"])
 def test_beginning_is_quick(code: str, limit: float) -> None:
     """Only Python's own modules, and little CPU time: the least of five, since a busy machine makes each one longer."""

@@ -191,6 +191,7 @@ def test_strict(film: Film, tmp_path: Path, embedder_spec: object) -> None:
         assert pipeline.process(film.path).run["frames_skipped"] == 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )

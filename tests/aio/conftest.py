@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pytest
 from aio_settings import QUICK
+from started import remember
 
 import fastface
 from film import Film
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "decode"))
+
+
+@pytest.fixture(autouse=True)
+def threads_of_others() -> None:
+    remember()
 
 
 @pytest.fixture(scope="session")

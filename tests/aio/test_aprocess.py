@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,11 @@ import numpy as np
 import psutil
 import pytest
 from lag import measure
+from started import threads
 
 import fastface
 from fastface.aio import Meter
 from film import MODEL, Film
-
-
-def threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("fastface")]
 
 
 def open_files(path: Path) -> list[str]:
@@ -68,6 +64,7 @@ def test_errors_come_out(quick: fastface.Pipeline, tmp_path: Path) -> None:
         asyncio.run(collect(tmp_path / "none.mp4", device="cuda:99"))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("settings", [{"min_face_size": 60}, {"min_face_size": 12, "embed": "every"}, {"every": 500}])
 def test_cancelling_ends_the_work_within_a_second(
     long_film: Path, embedder_spec: object, settings: dict[str, Any]
@@ -116,6 +113,7 @@ def test_leaving_the_loop_ends_the_work(long_film: Path, film: Film, quick: fast
     assert asyncio.run(collect(film.path, pipeline=quick))[-1].timeline is not None  # and it can be used again
 
 
+@pytest.mark.alone
 def test_cancelling_in_the_readers_own_await_ends_the_work(long_film: Path, quick: fastface.Pipeline) -> None:
     kept: list[Any] = []
 
@@ -140,6 +138,7 @@ def test_cancelling_in_the_readers_own_await_ends_the_work(long_film: Path, quic
     asyncio.run(main())
 
 
+@pytest.mark.alone
 def test_one_pipeline_takes_turns(film: Film, long_film: Path, quick: fastface.Pipeline) -> None:
     async def main() -> None:
         first, second = (asyncio.create_task(collect(film.path, pipeline=quick)) for _ in range(2))
@@ -174,6 +173,7 @@ async def _lags(work: Any) -> np.ndarray:
     return np.array(lags)
 
 
+@pytest.mark.alone
 def test_the_loop_stays_free(film: Film, quick: fastface.Pipeline) -> None:
     lags = asyncio.run(_lags(collect(film.path, pipeline=quick, interval=0)))
     over = int((lags > 0.010).sum())
@@ -183,6 +183,7 @@ def test_the_loop_stays_free(film: Film, quick: fastface.Pipeline) -> None:
     assert over <= max(1, len(lags) // 200)
 
 
+@pytest.mark.alone
 def test_the_measure_sees_a_blocked_loop() -> None:
     async def block() -> None:
         for _ in range(10):

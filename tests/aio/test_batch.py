@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aio_settings import QUICK
+from started import threads
 
 import fastface
 from fastface.batch import BatchProcessor, FairOrder, named_devices
@@ -32,7 +32,7 @@ def test_results_and_failures(film: Film, quick: fastface.Pipeline, tmp_path: Pa
             np.testing.assert_array_equal(result.timeline.faces.box, wanted.faces.box)
         else:
             assert isinstance(result.error, fastface.InputValidationError)
-    assert not [t for t in threading.enumerate() if t.name.startswith("fastface")]
+    assert threads() == []
 
 
 def test_any_error_stops_no_other(film: Film, quick: fastface.Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +64,7 @@ def test_any_error_stops_no_other(film: Film, quick: fastface.Pipeline, monkeypa
     assert len(made) == 2
 
 
+@pytest.mark.alone
 def test_closing_ends_what_runs(long_film: Path, film: Film, tmp_path: Path, embedder_spec: object) -> None:
     results = BatchProcessor(devices=["cpu"], **QUICK).run([tmp_path / "none.mp4", long_film, long_film])
     assert next(results).error is not None
@@ -71,7 +72,7 @@ def test_closing_ends_what_runs(long_film: Path, film: Film, tmp_path: Path, emb
     begin = time.monotonic()
     results.close()  # type: ignore[attr-defined]
     assert time.monotonic() - begin < 2
-    assert not [t for t in threading.enumerate() if t.name.startswith("fastface")]
+    assert threads() == []
 
 
 def test_a_gallery_is_read_once(film: Film, embedder_spec: object, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
+from decode_clips import CLIPS, make
 from fake_gpu import FakeGpu
 
 from fastface.decode import LibavDecoder, probe
@@ -139,3 +141,9 @@ def test_without_a_frame_there_is_no_decoder(clip: Any, tmp_path: Path, opened: 
         with pytest.raises(VideoProcessingError, match=r"a\.mp4' can be decoded \(\d+ packets were damaged\)"):
             make_decoder(path)
     assert list(map(is_closed, opened)) == [True, True]
+
+
+def test_making_a_clip_makes_nothing_real_time(tmp_path: Path) -> None:
+    """Else every test and every process after it would run before all others of the machine."""
+    make(tmp_path / "clip.mp4", CLIPS["av1"], frames=10)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER

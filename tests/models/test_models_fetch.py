@@ -105,6 +105,7 @@ def test_a_strange_memory_of_routes_is_no_memory(home: Path, entry: object) -> N
     assert fetch.known_unreachable("pip") is None
 
 
+@pytest.mark.alone
 def test_a_name_that_never_resolves_costs_no_more_than_the_limit(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,7 @@ class TestJobs:
         again = working.get(f"/v1/jobs/{job['id']}/events", headers={"last-event-id": str(numbers[-2])})
         assert again.text.count("event: ") == 1
 
+    @pytest.mark.alone
     def test_cancelling_and_removing(self, working: TestClient) -> None:
         job = ask(working, "long.mp4")
         wait_for(lambda: working.get(f"/v1/jobs/{job['id']}").json()["progress"]["frames_done"])

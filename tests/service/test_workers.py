@@ -82,6 +82,7 @@ def test_jobs_are_done(jobs: Any, place: Place, options: WorkerOptions, wanted: 
     assert len(place.pictured(good.result)) == len(wanted.identities) >= 4
 
 
+@pytest.mark.alone
 def test_cancelling_a_job_that_runs(jobs: Any, place: Place, options: WorkerOptions) -> None:
     (job,), _ = jobs.submit("ann", [request_for("long.mp4")])
     with Workers(jobs, place, ["cpu"], options):
@@ -97,6 +98,7 @@ def test_cancelling_a_job_that_runs(jobs: Any, place: Place, options: WorkerOpti
     assert list(place.results.iterdir()) == []
 
 
+@pytest.mark.alone
 def test_a_service_that_ends_gives_jobs_back(jobs: Any, place: Place, options: WorkerOptions) -> None:
     (job,), _ = jobs.submit("ann", [request_for("long.mp4")])
     with Workers(jobs, place, ["cpu"], options):
