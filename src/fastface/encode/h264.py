@@ -89,7 +89,7 @@ class Coding:
         return {**_OPTIONS, "x264-params": f"sps-id={self.sets}"} if self.sets else dict(_OPTIONS)
 
     def _apply(self, context: Any) -> None:
-        # Not slices, PyAV's default: they take 16% more bytes, and where the cores are busy not the same ones every time.
+        # Not slices, PyAV's default: they take 16% more bytes, and on busy cores not the same ones every time.
         context.thread_type = "FRAME"
         context.width, context.height, context.pix_fmt = *self.size, "yuv420p"
         context.time_base = self.base
