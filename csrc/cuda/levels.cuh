@@ -15,7 +15,7 @@ struct Level {
   int x_windows, y_windows;      // where the windows of columns and rows begin in the table
   int pyramid_block;             // the first block that computes this level
   int scan_block, scan_columns;  // the first block of the scan, and its tiles in a row
-  int wide;                      // 1: windows are large, 8 threads share one
+  int wide, across;              // 1: windows are large, 8 threads share one; else pixels of a tile from left to right
   float scale;                   // of the level
 };
 

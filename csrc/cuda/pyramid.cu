@@ -14,7 +14,8 @@
 
 namespace fastface {
 
-constexpr int kTileX = 32, kWarps = 8, kRows = 4;  // a thread computes 4 pixels of a column, 8 rows apart
+constexpr int kWarps = 8, kTileY = 32, kTileX = 64;  // a tile is as wide as its level says, at most 64 pixels
+constexpr int kGroups = 98;                          // of four pixels of the frame that a tile reaches over, at most
 
 __device__ __forceinline__ void store_pixel(__half* out, long long pixel, const float* v) {
   const __half2 rg = __floats2half2_rn(v[0], v[1]), b0 = __floats2half2_rn(v[2], 0.0f);
@@ -41,11 +42,46 @@ __device__ __forceinline__ void pixel_value(unsigned int xs, unsigned int ys, co
     for (int c = 0; c < 3; ++c) value[c] = mtcnn_scale(value[c]);
 }
 
-// grid.y is the frame, from number first_frame of quads and `exact` on; a block of 256 threads computes 32 x 32 pixels, or
-// 32 pixels of a level whose windows are wide. scaled != 0 scales for MTCNN, else values stay in [0, 255].
+__device__ __forceinline__ void add_packed(const uint4& quad, unsigned int* even, unsigned int* odd) {
+  even[0] += quad.x & 0x00ff00ffu;
+  even[1] += quad.y & 0x00ff00ffu;
+  even[2] += quad.z & 0x00ff00ffu;
+  odd[0] += quad.x >> 8 & 0x00ff00ffu;
+  odd[1] += quad.y >> 8 & 0x00ff00ffu;
+  odd[2] += quad.z >> 8 & 0x00ff00ffu;
+}
+
+// Sums of R, G and B down `rows` rows of four columns, to four columns of R | G << 16 and B.
+__device__ __forceinline__ void column_sums(const uint4* p, int step, int rows, uint4* to) {
+  unsigned int even[3] = {}, odd[3] = {};        // two sums of 16 bits each, of pixels 0 and 2, 1 and 3
+  for (; rows >= 4; rows -= 4, p += 4 * step) {  // loads that do not wait for each other
+    const uint4 a = p[0], b = p[step], c = p[2 * step], d = p[3 * step];
+    add_packed(a, even, odd);
+    add_packed(b, even, odd);
+    add_packed(c, even, odd);
+    add_packed(d, even, odd);
+  }
+  if (rows >= 2) {
+    const uint4 a = p[0], b = p[step];
+    add_packed(a, even, odd);
+    add_packed(b, even, odd);
+    p += 2 * step;
+  }
+  if (rows & 1) add_packed(*p, even, odd);
+  to[0] = make_uint4((even[0] & 0xffffu) | even[1] << 16, even[2] & 0xffffu, (odd[0] & 0xffffu) | odd[1] << 16,
+                     odd[2] & 0xffffu);
+  to[1] = make_uint4(even[0] >> 16 | (even[1] & 0xffff0000u), even[2] >> 16, odd[0] >> 16 | (odd[1] & 0xffff0000u),
+                     odd[2] >> 16);
+}
+
+// grid.y is the frame, from number first_frame of quads and `exact` on; a block of 256 threads computes a tile of 32 rows,
+// or 32 pixels of a level whose windows are wide. Of a tile a warp computes a row at a time: first sums down its windows'
+// rows, each column once, then sums across; windows have less than 257 pixels, whose sums fit into 16 bits.
+// scaled != 0 scales for MTCNN, else values stay in [0, 255].
 extern "C" __global__ void __launch_bounds__(256, 4)
     pyramid(const uint4* data, int frame_height, int groups, const Level* levels, int count, const unsigned int* windows,
             int scaled, OUT* out, float* exact, int first_frame) {
+  __shared__ uint4 columns[kWarps][2 * kGroups];
   const Quads quads{data, frame_height, groups};
   const int frame = first_frame + blockIdx.y;
   int l = 0;
@@ -70,21 +106,40 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     if (keep) store_pixel(exact, begin_exact + pixel, value);
     return;
   }
-  const int tiles = (stride + kTileX - 1) / kTileX;
-  const int x = block % tiles * kTileX + (threadIdx.x & 31), first = block / tiles * kWarps * kRows + (threadIdx.x >> 5);
-  if (x >= stride) return;
-  const unsigned int xs = windows[level.x_windows + min(x, width - 1)];
-#pragma unroll 1  // the loads of one pixel are enough at once, and fewer registers let more warps run
-  for (int row = 0; row < kRows; ++row) {
-    const int y = first + row * kWarps;
-    if (y >= height) return;
+  const int tiles = (stride + level.across - 1) / level.across, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  const int left = block % tiles * level.across, top = block / tiles * kTileY, right = min(left + level.across, stride);
+  const unsigned int* const across = windows + level.x_windows;
+  const int first = window_begin(across[left]) >> 2;
+  const int reach = ((window_end(across[min(right, width) - 1]) - 1) >> 2) - first + 1;
+  unsigned int mine[kTileX / 32];
+#pragma unroll
+  for (int k = 0; k < kTileX / 32; ++k) mine[k] = across[min(left + 32 * k + lane, width - 1)];
+  uint4* const sums = columns[warp];
+  for (int y = top + warp; y < min(top + kTileY, height); y += kWarps) {
     const unsigned int ys = windows[level.y_windows + y];
-    window_sum(quads, frame, xs, ys, sum);
-    pixel_value(xs, ys, sum, rough, scaled, value);
-    for (int c = 0; c < 3; ++c) value[c] = x < width ? value[c] : 0.0f;
-    const int pixel = y * stride + x;
-    store_pixel(out, begin + pixel, value);
-    if (keep) store_pixel(exact, begin_exact + pixel, value);
+    const uint4* const row = quads.row(frame, window_begin(ys)) + first;
+    for (int q = lane; q < reach; q += 32) column_sums(row + q, groups, window_end(ys) - window_begin(ys), sums + 2 * q);
+    __syncwarp();
+#pragma unroll
+    for (int k = 0; k < kTileX / 32; ++k) {
+      const int x = left + 32 * k + lane;
+      if (x >= right) continue;
+      const uint2* const from = reinterpret_cast<const uint2*>(sums) + window_begin(mine[k]) - 4 * first;
+      uint2 total = {0, 0};
+      for (int i = 0; i < window_end(mine[k]) - window_begin(mine[k]); ++i) {
+        total.x += from[i].x;
+        total.y += from[i].y;
+      }
+      sum[0] = total.x & 0xffffu;
+      sum[1] = total.x >> 16;
+      sum[2] = total.y;
+      pixel_value(mine[k], ys, sum, rough, scaled, value);
+      for (int c = 0; c < 3; ++c) value[c] = x < width ? value[c] : 0.0f;
+      const int pixel = y * stride + x;
+      store_pixel(out, begin + pixel, value);
+      if (keep) store_pixel(exact, begin_exact + pixel, value);
+    }
+    __syncwarp();
   }
 }
 

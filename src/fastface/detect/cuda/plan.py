@@ -18,7 +18,7 @@ LEVEL = np.dtype(
         (n, "i4")
         for n in (
             *("height", "width", "stride", "rows", "columns", "x_windows", "y_windows"),
-            *("pyramid_block", "scan_block", "scan_columns", "wide"),
+            *("pyramid_block", "scan_block", "scan_columns", "wide", "across"),
         )
     ]
     + [("scale", "f4")],
@@ -28,9 +28,11 @@ LEVEL = np.dtype(
 MAX_LEVELS = 64
 """Levels that the order of suppression has bits for."""
 
-_PYRAMID_TILE, _SCAN_TILE = (32, 32), (12, 60)  # rows and columns; as in pyramid.cu and scan.cu
+_PYRAMID_ROWS, _SCAN_TILE = 32, (12, 60)  # rows, and columns; as in pyramid.cu and scan.cu
 _WIDE = 12.0
-"""Pixels of the frame to one of the level from which 8 threads share a window: one would take too long."""
+_ACROSS = ((6.0, 64), (_WIDE, 32))
+"""Pixels of the frame to one of the level from which 8 threads share a window, and what the tiles of the other levels have
+from left to right: they reach over 386 pixels of the frame at most (kGroups in pyramid.cu)."""
 _EXACT = 4.0
 """The same, from which levels are kept in float32: to sum up their windows again for single cells would cost more."""
 
@@ -100,7 +102,7 @@ def plan_pyramid(
         level["x_windows"], level["y_windows"] = entries, entries + w
         level["pyramid_block"], level["scan_block"] = pyramid_block, scan_block
         level["scan_columns"] = -(-int(level["columns"]) // _SCAN_TILE[1])
-        level["wide"], level["scale"] = ratio >= _WIDE, scale
+        level["wide"], level["scale"] = max(height / h, width / w) >= _WIDE, scale
         table += [windows(width, w), windows(height, h)]
         entries += w + h
         offset += at_once * h * stride
@@ -108,7 +110,8 @@ def plan_pyramid(
         if level["wide"]:
             pyramid_block += -(-h * stride // 32)
         else:
-            pyramid_block += -(-h // _PYRAMID_TILE[0]) * -(-stride // _PYRAMID_TILE[1])
+            level["across"] = next(pixels for most, pixels in _ACROSS if width / w < most)
+            pyramid_block += -(-h // _PYRAMID_ROWS) * -(-stride // int(level["across"]))
         scan_block += -(-int(level["rows"]) // _SCAN_TILE[0]) * int(level["scan_columns"])
     return PyramidPlan(
         levels,
