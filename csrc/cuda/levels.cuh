@@ -108,6 +108,58 @@ __device__ __forceinline__ void window_mean(unsigned int xs, unsigned int ys, co
   for (int c = 0; c < 3; ++c) mean[c] = __fdiv_rn(static_cast<float>(sum[c]), area);
 }
 
+// The same for half precision, without a division.
+__device__ __forceinline__ void rough_mean(unsigned int xs, unsigned int ys, const unsigned int* sum, float* mean) {
+  const int area = (window_end(xs) - window_begin(xs)) * (window_end(ys) - window_begin(ys));
+  const float inverse = __frcp_rn(static_cast<float>(area));
+  for (int c = 0; c < 3; ++c) mean[c] = static_cast<float>(sum[c]) * inverse;
+}
+
+__device__ __forceinline__ void add_packed(const uint4& quad, unsigned int* even, unsigned int* odd) {
+  even[0] += quad.x & 0x00ff00ffu;
+  even[1] += quad.y & 0x00ff00ffu;
+  even[2] += quad.z & 0x00ff00ffu;
+  odd[0] += quad.x >> 8 & 0x00ff00ffu;
+  odd[1] += quad.y >> 8 & 0x00ff00ffu;
+  odd[2] += quad.z >> 8 & 0x00ff00ffu;
+}
+
+// Sums of R, G and B down `rows` rows of four columns, to four columns of R | G << 16 and B: the first half of the sums
+// over windows that lie side by side, which then add up columns. Sums of less than 258 pixels fit into 16 bits.
+__device__ __forceinline__ void column_sums(const uint4* p, int step, int rows, uint4* to) {
+  unsigned int even[3] = {}, odd[3] = {};        // two sums of 16 bits each, of pixels 0 and 2, 1 and 3
+  for (; rows >= 4; rows -= 4, p += 4 * step) {  // loads that do not wait for each other
+    const uint4 a = p[0], b = p[step], c = p[2 * step], d = p[3 * step];
+    add_packed(a, even, odd);
+    add_packed(b, even, odd);
+    add_packed(c, even, odd);
+    add_packed(d, even, odd);
+  }
+  if (rows >= 2) {
+    const uint4 a = p[0], b = p[step];
+    add_packed(a, even, odd);
+    add_packed(b, even, odd);
+    p += 2 * step;
+  }
+  if (rows & 1) add_packed(*p, even, odd);
+  to[0] = make_uint4((even[0] & 0xffffu) | even[1] << 16, even[2] & 0xffffu, (odd[0] & 0xffffu) | odd[1] << 16,
+                     odd[2] & 0xffffu);
+  to[1] = make_uint4(even[0] >> 16 | (even[1] & 0xffff0000u), even[2] >> 16, odd[0] >> 16 | (odd[1] & 0xffff0000u),
+                     odd[2] >> 16);
+}
+
+// The sum over some columns that column_sums left.
+__device__ __forceinline__ void add_columns(const uint2* columns, int count, unsigned int* sum) {
+  uint2 total = {0, 0};
+  for (int i = 0; i < count; ++i) {
+    total.x += columns[i].x;
+    total.y += columns[i].y;
+  }
+  sum[0] = total.x & 0xffffu;
+  sum[1] = total.x >> 16;
+  sum[2] = total.y;
+}
+
 // All lanes of a team of 8 or 32 receive the sums over a window that they share; whole warps must call this. Four lanes
 // take groups of a row that lie side by side, which is one access, and the others the rows below.
 template <int LANES>

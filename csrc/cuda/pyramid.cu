@@ -32,46 +32,12 @@ __device__ __forceinline__ void store_pixel(float* out, long long pixel, const f
 __device__ __forceinline__ void pixel_value(unsigned int xs, unsigned int ys, const unsigned int* sum, bool rough,
                                             bool scaled, float* value) {
   if (rough) {
-    const int area = (window_end(xs) - window_begin(xs)) * (window_end(ys) - window_begin(ys));
-    const float inverse = __frcp_rn(static_cast<float>(area));
-    for (int c = 0; c < 3; ++c) value[c] = static_cast<float>(sum[c]) * inverse;
+    rough_mean(xs, ys, sum, value);
   } else {
     window_mean(xs, ys, sum, value);
   }
   if (scaled)
     for (int c = 0; c < 3; ++c) value[c] = mtcnn_scale(value[c]);
-}
-
-__device__ __forceinline__ void add_packed(const uint4& quad, unsigned int* even, unsigned int* odd) {
-  even[0] += quad.x & 0x00ff00ffu;
-  even[1] += quad.y & 0x00ff00ffu;
-  even[2] += quad.z & 0x00ff00ffu;
-  odd[0] += quad.x >> 8 & 0x00ff00ffu;
-  odd[1] += quad.y >> 8 & 0x00ff00ffu;
-  odd[2] += quad.z >> 8 & 0x00ff00ffu;
-}
-
-// Sums of R, G and B down `rows` rows of four columns, to four columns of R | G << 16 and B.
-__device__ __forceinline__ void column_sums(const uint4* p, int step, int rows, uint4* to) {
-  unsigned int even[3] = {}, odd[3] = {};        // two sums of 16 bits each, of pixels 0 and 2, 1 and 3
-  for (; rows >= 4; rows -= 4, p += 4 * step) {  // loads that do not wait for each other
-    const uint4 a = p[0], b = p[step], c = p[2 * step], d = p[3 * step];
-    add_packed(a, even, odd);
-    add_packed(b, even, odd);
-    add_packed(c, even, odd);
-    add_packed(d, even, odd);
-  }
-  if (rows >= 2) {
-    const uint4 a = p[0], b = p[step];
-    add_packed(a, even, odd);
-    add_packed(b, even, odd);
-    p += 2 * step;
-  }
-  if (rows & 1) add_packed(*p, even, odd);
-  to[0] = make_uint4((even[0] & 0xffffu) | even[1] << 16, even[2] & 0xffffu, (odd[0] & 0xffffu) | odd[1] << 16,
-                     odd[2] & 0xffffu);
-  to[1] = make_uint4(even[0] >> 16 | (even[1] & 0xffff0000u), even[2] >> 16, odd[0] >> 16 | (odd[1] & 0xffff0000u),
-                     odd[2] >> 16);
 }
 
 // grid.y is the frame, from number first_frame of quads and `exact` on; a block of 256 threads computes a tile of 32 rows,
@@ -125,14 +91,7 @@ extern "C" __global__ void __launch_bounds__(256, 4)
       const int x = left + 32 * k + lane;
       if (x >= right) continue;
       const uint2* const from = reinterpret_cast<const uint2*>(sums) + window_begin(mine[k]) - 4 * first;
-      uint2 total = {0, 0};
-      for (int i = 0; i < window_end(mine[k]) - window_begin(mine[k]); ++i) {
-        total.x += from[i].x;
-        total.y += from[i].y;
-      }
-      sum[0] = total.x & 0xffffu;
-      sum[1] = total.x >> 16;
-      sum[2] = total.y;
+      add_columns(from, window_end(mine[k]) - window_begin(mine[k]), sum);
       pixel_value(mine[k], ys, sum, rough, scaled, value);
       for (int c = 0; c < 3; ++c) value[c] = x < width ? value[c] : 0.0f;
       const int pixel = y * stride + x;

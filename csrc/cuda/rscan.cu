@@ -26,6 +26,9 @@ constexpr int kCropPixels = 592, kWideStride = 72, kWidePixels = 528, kPooledStr
 constexpr int kSmallStride = 112, kSmallPixels = 24, kFeatureStride = 1168;
 constexpr int kWide = kCropPixels * 8, kPooled = kWide + kWidePixels * kWideStride;
 constexpr int kSmall = kPooled + kPooledPixels * kPooledStride, kFeatures = kSmall + kSmallPixels * kSmallStride;
+// Groups of four pixels that a square may reach over for its columns' sums to have room, and numbers of them to be divided.
+constexpr int kReach = 49;
+static_assert(kSide * kReach * 32 <= kWidePixels * kWideStride && kSide * kReach * (kReach - 1) < 65536, "kReach");
 static_assert(112 * kSmallStride <= kWidePixels * kWideStride, "conv2's output replaces conv1's");
 static_assert(kFeatures + kItems * kFeatureStride == 75648, "what fastface/detect/cuda asks for");
 
@@ -99,14 +102,32 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
 
     for (int item = 0; item < items; ++item) {
       const unsigned int* const windows = reinterpret_cast<const unsigned int*>(features + item * kFeatureStride);
-      const bool seen = rects[item][2] > rects[item][0];
+      const int* const rect = rects[item];
+      const int across = rect[2] - rect[0], down = rect[3] - rect[1], first = rect[0] >> 2;
+      const int reach = ((rect[2] - 1) >> 2) - first + 1;  // groups of four pixels of a row
+      // Sums down each column first, for all rows of the square, where they have room and fit into 16 bits.
+      const bool apart = reach <= kReach && (across / kSide + 2) * (down / kSide + 2) < 258;
+      if (apart && across > 0) {
+        const int inverse = (65535 + reach) / reach;
+        for (int k = threadIdx.x; k < kSide * reach; k += kThreads) {
+          const int row = k * inverse >> 16, ys = windows[kSide + row], group = first + k - row * reach;
+          column_sums(quads.row(frame_of[item], window_begin(ys)) + group, groups, window_end(ys) - window_begin(ys),
+                      reinterpret_cast<uint4*>(wide) + 2 * k);
+        }
+        __syncthreads();
+      }
       for (int p = threadIdx.x; p < kSide * kSide; p += kThreads) {
         float mean[3] = {127.5f, 127.5f, 127.5f};
-        if (seen) {
+        if (across > 0) {
           const unsigned int xs = windows[p % kSide], ys = windows[kSide + p / kSide];
           unsigned int sum[3];
-          window_sum(quads, frame_of[item], xs, ys, sum);
-          window_mean(xs, ys, sum, mean);
+          if (apart) {
+            const uint2* const columns = reinterpret_cast<const uint2*>(wide) + 4 * (p / kSide * reach - first);
+            add_columns(columns + window_begin(xs), window_end(xs) - window_begin(xs), sum);
+          } else {
+            window_sum(quads, frame_of[item], xs, ys, sum);
+          }
+          rough_mean(xs, ys, sum, mean);
         }
         uint2 packed;
         packed.x = pack_half2(mtcnn_scale(mean[0]), mtcnn_scale(mean[1]));
