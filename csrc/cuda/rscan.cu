@@ -34,16 +34,34 @@ static_assert(kFeatures + kItems * kFeatureStride == 75648, "what fastface/detec
 
 __device__ __forceinline__ unsigned int word(const unsigned char* p) { return *reinterpret_cast<const unsigned int*>(p); }
 
-// Max of 3 x 3 pixels of two channels from (2 y, 2 x) on; pixels from `size` on do not take part.
-__device__ __forceinline__ unsigned int pool3(const unsigned char* in, int row, int stride, int y, int x, int size) {
-  __half2 best = *reinterpret_cast<const __half2*>(in + (2 * y * row + 2 * x) * stride);
+// Begins the sums of channels c and c + 1 of two pixels with their biases, which are at `bias`.
+__device__ __forceinline__ void begin_sum(float (&sum)[4], const float* bias) {
+  const float2 b = __ldg(reinterpret_cast<const float2*>(bias));
+  sum[0] = sum[2] = b.x;
+  sum[1] = sum[3] = b.y;
+}
+
+// Two channels of a pixel.
+__device__ __forceinline__ unsigned int activated(const float* sum, __half2 slope) {
+  return bits(prelu2(__floats2half2_rn(sum[0], sum[1]), slope));
+}
+
+// Max of 3 x 3 pixels of four channels from (2 y, 2 x) on; those beyond the last pixel are the last once more.
+__device__ __forceinline__ uint2 pool3(const unsigned char* in, int row, int stride, int y, int x, int size) {
+  const int down[3] = {2 * y, 2 * y + 1, min(2 * y + 2, size - 1)},
+            across[3] = {2 * x, 2 * x + 1, min(2 * x + 2, size - 1)};
+  __half2 best[2];
 #pragma unroll
-  for (int dy = 0; dy < 3; ++dy)
-#pragma unroll
-    for (int dx = 0; dx < 3; ++dx)
-      if (2 * y + dy < size && 2 * x + dx < size)
-        best = __hmax2(best, *reinterpret_cast<const __half2*>(in + ((2 * y + dy) * row + 2 * x + dx) * stride));
-  return *reinterpret_cast<const unsigned int*>(&best);
+  for (int k = 0; k < 9; ++k) {
+    const uint2 both = *reinterpret_cast<const uint2*>(in + (down[k / 3] * row + across[k % 3]) * stride);
+    const __half2 a = *reinterpret_cast<const __half2*>(&both.x), b = *reinterpret_cast<const __half2*>(&both.y);
+    best[0] = k ? __hmax2(best[0], a) : a;
+    best[1] = k ? __hmax2(best[1], b) : b;
+  }
+  uint2 out;
+  out.x = bits(best[0]);
+  out.y = bits(best[1]);
+  return out;
 }
 
 // Candidates as in rnet.cu. score [capacity] becomes 0 and box_out [capacity, 4] the square that was looked at; those whose
@@ -142,9 +160,15 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
         for (int ky = 0; ky < 3; ++ky)
 #pragma unroll
           for (int j = 0; j < 4; ++j) first[ky][j] = __ldg(&w->first[ky][j][lane]);
+        __half2 slope[4];
+#pragma unroll
+        for (int j = 0; j < 4; ++j)
+          slope[j] = __floats2half2_rn(__ldg(w->slope1 + 8 * j + 2 * t), __ldg(w->slope1 + 8 * j + 2 * t + 1));
         for (int tile = warp; tile < kWidePixels / 16; tile += 6) {
           const int q = tile * 16 + g;
-          float sum[4][4] = {};
+          float sum[4][4];
+#pragma unroll
+          for (int j = 0; j < 4; ++j) begin_sum(sum[j], w->bias1 + 8 * j + 2 * t);
 #pragma unroll
           for (int ky = 0; ky < 3; ++ky) {
             const unsigned char* p = shared + (q + ky * 24) * 8 + 4 * t;
@@ -155,27 +179,27 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
             const int c = 8 * j + 2 * t;
-            const float2 b = __ldg(reinterpret_cast<const float2*>(w->bias1 + c));
-            const float2 s = __ldg(reinterpret_cast<const float2*>(w->slope1 + c));
 #pragma unroll
             for (int half = 0; half < 2; ++half)
               if (c < 28)
                 *reinterpret_cast<unsigned int*>(wide + (q + 8 * half) * kWideStride + 2 * c) =
-                    pack_half2(prelu(sum[j][2 * half] + b.x, s.x), prelu(sum[j][2 * half + 1] + b.y, s.y));
+                    activated(sum[j] + 2 * half, slope[j]);
           }
         }
       }
       __syncthreads();
-      for (int p = threadIdx.x; p < 121 * 14; p += kThreads) {
-        const int c = p % 14, y = p / 14 / 11, x = p / 14 % 11;
-        *reinterpret_cast<unsigned int*>(pooled + (y * 12 + x) * kPooledStride + 4 * c) =
-            pool3(wide + 4 * c, 24, kWideStride, y, x, 22);
+      for (int p = threadIdx.x; p < 121 * 7; p += kThreads) {
+        const int c = p % 7, y = p / 7 / 11, x = p / 7 % 11;
+        *reinterpret_cast<uint2*>(pooled + (y * 12 + x) * kPooledStride + 8 * c) =
+            pool3(wide + 8 * c, 24, kWideStride, y, x, 22);
       }
       __syncthreads();
 
       // conv2, 28 to 48 channels: a warp computes 16 of them
       for (int tile = share; tile < 7; tile += 2) {
-        float sum[2][4] = {};
+        float sum[2][4];
+#pragma unroll
+        for (int j = 0; j < 2; ++j) begin_sum(sum[j], w->bias2 + 16 * pair + 8 * j + 2 * t);
         const unsigned int address = shared_address(pooled) + (tile * 16 + (lane & 15)) * kPooledStride + (lane >> 4) * 16;
 #pragma unroll
         for (int k = 0; k < 9; ++k)
@@ -189,25 +213,27 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
           const int c = 16 * pair + 8 * j + 2 * t;
-          const float2 b = __ldg(reinterpret_cast<const float2*>(w->bias2 + c));
-          const float2 s = __ldg(reinterpret_cast<const float2*>(w->slope2 + c));
+          const __half2 slope = __floats2half2_rn(__ldg(w->slope2 + c), __ldg(w->slope2 + c + 1));
 #pragma unroll
           for (int half = 0; half < 2; ++half)
             *reinterpret_cast<unsigned int*>(wide + (tile * 16 + g + 8 * half) * kSmallStride + 2 * c) =
-                pack_half2(prelu(sum[j][2 * half] + b.x, s.x), prelu(sum[j][2 * half + 1] + b.y, s.y));
+                activated(sum[j] + 2 * half, slope);
         }
       }
       __syncthreads();
-      for (int p = threadIdx.x; p < 16 * 24; p += kThreads) {
-        const int c = p % 24, pixel = p / 24;
-        *reinterpret_cast<unsigned int*>(small + pixel * kSmallStride + 4 * c) =
-            pool3(wide + 4 * c, 12, kSmallStride, pixel / 4, pixel % 4, 9);
+      static_assert(kThreads == 16 * 12, "a thread a pixel and four channels");
+      {
+        const int c = threadIdx.x % 12, pixel = threadIdx.x / 12;
+        *reinterpret_cast<uint2*>(small + pixel * kSmallStride + 8 * c) =
+            pool3(wide + 8 * c, 12, kSmallStride, pixel / 4, pixel % 4, 9);
       }
       __syncthreads();
 
       // conv3, 48 to 64 channels
       for (int j = warp; j < 8; j += 6) {
-        float sum[4] = {};
+        const int c = 8 * j + 2 * t;
+        float sum[4];
+        begin_sum(sum, w->bias3 + c);
         const unsigned int address = shared_address(small) + (lane & 15) * kSmallStride + (lane >> 4) * 16;
 #pragma unroll
         for (int k = 0; k < 4; ++k)
@@ -217,15 +243,13 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
             load_matrix(a, address + (k / 2 * 4 + k % 2) * kSmallStride + s * 32);
             mma16816(sum, a, __ldg(&w->third[k][s][j][lane]));
           }
-        const int c = 8 * j + 2 * t;
-        const float2 b = __ldg(reinterpret_cast<const float2*>(w->bias3 + c));
-        const float2 s = __ldg(reinterpret_cast<const float2*>(w->slope3 + c));
+        const __half2 slope = __floats2half2_rn(__ldg(w->slope3 + c), __ldg(w->slope3 + c + 1));
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int q = g + 8 * half, y = q / 4, x = q % 4;
           if (y < 3 && x < 3)
             *reinterpret_cast<unsigned int*>(features + item * kFeatureStride + ((y * 3 + x) * 64 + c) * 2) =
-                pack_half2(prelu(sum[2 * half] + b.x, s.x), prelu(sum[2 * half + 1] + b.y, s.y));
+                activated(sum + 2 * half, slope);
         }
       }
     }

@@ -66,12 +66,15 @@ extern "C" __global__ void __launch_bounds__(256, 2)
       for (int ky = 0; ky < 3; ++ky) first[dx][ky] = weights->first[dx][ky][lane];
     for (int r = 0; r < 4; ++r) rest[r] = weights->rest[r][lane];
     const float bias_a = weights->bias1[2 * t], bias_b = weights->bias1[2 * t + 1];
-    const float slope_a = weights->slope1[2 * t], slope_b = weights->slope1[2 * t + 1];
     const float bias_c = weights->bias1[8], bias_d = weights->bias1[9];
-    const float slope_c = weights->slope1[8], slope_d = weights->slope1[9];
+    const __half2 slope_ab = __floats2half2_rn(weights->slope1[2 * t], weights->slope1[2 * t + 1]);
+    const __half2 slope_cd = __floats2half2_rn(weights->slope1[8], weights->slope1[9]);
+    const __half2 lowest = __floats2half2_rn(-6e4f, -6e4f);
     for (int tile = warp; tile < kPooledRows * (kRow / 16); tile += 8) {
       const int py = tile / (kRow / 16), px = tile % (kRow / 16) * 16;
-      float sum[2][2][4] = {}, tail[4] = {};
+      float sum[2][2][4], tail[4] = {bias_c, bias_d, bias_c, bias_d};
+#pragma unroll
+      for (int k = 0; k < 16; ++k) (&sum[0][0][0])[k] = k % 2 ? bias_b : bias_a;
       const unsigned int address =
           shared_address(shared) + (2 * py * kInputColumns + 2 * px) * 8 + ((lane & 15) + (lane >> 4)) * 16;
 #pragma unroll
@@ -92,25 +95,24 @@ extern "C" __global__ void __launch_bounds__(256, 2)
       for (int half = 0; half < 2; ++half) {
         const int x = px + g + 8 * half, q = py * kRow + x;
         const bool right = 2 * (cell_x + x) + 1 < level.width - 2;
-        float best_a = -6e4f, best_b = -6e4f;
+        __half2 best = lowest;
 #pragma unroll
         for (int dy = 0; dy < 2; ++dy)
 #pragma unroll
           for (int dx = 0; dx < 2; ++dx)
             if ((dy == 0 || below) && (dx == 0 || right)) {
-              best_a = fmaxf(best_a, prelu(sum[dy][dx][2 * half] + bias_a, slope_a));
-              best_b = fmaxf(best_b, prelu(sum[dy][dx][2 * half + 1] + bias_b, slope_b));
+              const float* const ab = sum[dy][dx] + 2 * half;
+              best = __hmax2(best, prelu2(__floats2half2_rn(ab[0], ab[1]), slope_ab));
             }
-        *reinterpret_cast<unsigned int*>(pooled + q * kPooledStride + 4 * t) = pack_half2(best_a, best_b);
+        *reinterpret_cast<unsigned int*>(pooled + q * kPooledStride + 4 * t) = bits(best);
         // Of channels 8 and 9, thread t holds pixel (t / 2, t % 2) of the pool.
         const bool valid = (t < 2 || below) && ((t & 1) == 0 || right);
-        float c = valid ? prelu(tail[2 * half] + bias_c, slope_c) : -6e4f;
-        float d = valid ? prelu(tail[2 * half + 1] + bias_d, slope_d) : -6e4f;
+        unsigned int cd = bits(valid ? prelu2(__floats2half2_rn(tail[2 * half], tail[2 * half + 1]), slope_cd) : lowest);
         for (int step = 1; step < 4; step *= 2) {
-          c = fmaxf(c, __shfl_xor_sync(0xffffffffu, c, step));
-          d = fmaxf(d, __shfl_xor_sync(0xffffffffu, d, step));
+          const unsigned int other = __shfl_xor_sync(0xffffffffu, cd, step);
+          cd = bits(__hmax2(*reinterpret_cast<const __half2*>(&cd), *reinterpret_cast<const __half2*>(&other)));
         }
-        if (t == half) *reinterpret_cast<unsigned int*>(pooled + q * kPooledStride + 16) = pack_half2(c, d);
+        if (t == half) *reinterpret_cast<unsigned int*>(pooled + q * kPooledStride + 16) = cd;
       }
     }
   }
@@ -125,15 +127,18 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     for (int ky = 0; ky < 3; ++ky)
       for (int s = 0; s < 2; ++s)
         for (int j = 0; j < 2; ++j) second[ky][s][j] = weights->second[ky][s][j][lane];
-    float bias[2][2], slope[2][2];
-    for (int j = 0; j < 2; ++j)
-      for (int i = 0; i < 2; ++i) {
-        bias[j][i] = weights->bias2[8 * j + 2 * t + i];
-        slope[j][i] = weights->slope2[8 * j + 2 * t + i];
-      }
+    float bias[2][2];
+    __half2 slope[2];
+    for (int j = 0; j < 2; ++j) {
+      const int c = 8 * j + 2 * t;
+      for (int i = 0; i < 2; ++i) bias[j][i] = weights->bias2[c + i];
+      slope[j] = __floats2half2_rn(weights->slope2[c], weights->slope2[c + 1]);
+    }
     for (int tile = warp; tile < kMiddleRows * kRow / 16; tile += 8) {
       const int q = tile * 16 + g;
-      float sum[2][4] = {};
+      float sum[2][4];
+#pragma unroll
+      for (int k = 0; k < 8; ++k) sum[k / 4][k % 4] = bias[k / 4][k % 2];
       const unsigned char* from = pooled + q * kPooledStride + 4 * t;
 #pragma unroll
       for (int ky = 0; ky < 3; ++ky)
@@ -152,8 +157,8 @@ extern "C" __global__ void __launch_bounds__(256, 2)
         const int p = q + 8 * half;
 #pragma unroll
         for (int j = 0; j < 2; ++j)
-          *reinterpret_cast<unsigned int*>(middle + p * kMiddleStride + ((j ^ ((p >> 2) & 1)) * 16) + 4 * t) = pack_half2(
-              prelu(sum[j][2 * half] + bias[j][0], slope[j][0]), prelu(sum[j][2 * half + 1] + bias[j][1], slope[j][1]));
+          *reinterpret_cast<unsigned int*>(middle + p * kMiddleStride + ((j ^ ((p >> 2) & 1)) * 16) + 4 * t) =
+              bits(prelu2(__floats2half2_rn(sum[j][2 * half], sum[j][2 * half + 1]), slope[j]));
       }
     }
   }
