@@ -12,11 +12,20 @@ struct Kept {
   const int* frame;
 };
 
+// The window of output i of SIZE over `size` pixels from `from` on: common/area.h in 32 bits, which hold a frame's side
+// times SIZE.
+template <int SIZE>
+__device__ __forceinline__ unsigned int crop_window(int from, int size, int i) {
+  const unsigned int begin = static_cast<unsigned int>(i * size), last = SIZE - 1;
+  return (from + begin / SIZE) | (from + (begin + size + last) / SIZE) << 16;
+}
+
 // Refines and squares the box of item i, writes it to box_out [capacity, 4], and gives each of the SIZE * SIZE pixels that
-// are in it, scaled for MTCNN, to store(number, R G B); zeros where the box has none. Ends with a barrier.
-template <int SIZE, class Store>
+// are in it, scaled for MTCNN, to store(number, R G B); zeros where the box has none. Begins and ends with a barrier; in
+// between `spare`, BYTES of shared memory, is written.
+template <int SIZE, int BYTES, class Store>
 __device__ void load_candidate(const Quads& quads, int width, const Kept& kept, int i, const float* box,
-                               const float* offsets, bool inclusive, float* box_out, Store store) {
+                               const float* offsets, bool inclusive, float* box_out, unsigned char* spare, Store store) {
   const int item = kept.item[i], frame = kept.frame[i];
   float moved[4], squared[4];
   int rect[4];
@@ -24,21 +33,44 @@ __device__ void load_candidate(const Quads& quads, int width, const Kept& kept, 
   square(moved, squared);
   const bool seen = pixel_rect(squared, width, quads.height, rect);
   if (threadIdx.x < 4) box_out[4ll * i + threadIdx.x] = squared[threadIdx.x];
-  const int w = rect[2] - rect[0], h = rect[3] - rect[1];
-  for (int p = threadIdx.x; p < SIZE * SIZE; p += blockDim.x) {
-    float pixel[3] = {127.5f, 127.5f, 127.5f};
-    if (seen) {
-      const int oy = p / SIZE, ox = p % SIZE;
-      const unsigned int xs = (rect[0] + area_begin(ox, w, SIZE)) | (rect[0] + area_end(ox, w, SIZE)) << 16;
-      const unsigned int ys = (rect[1] + area_begin(oy, h, SIZE)) | (rect[1] + area_end(oy, h, SIZE)) << 16;
-      unsigned int sum[3];
-      window_sum(quads, frame, xs, ys, sum);
-      window_mean(xs, ys, sum, pixel);
-    }
-    for (int c = 0; c < 3; ++c) pixel[c] = mtcnn_scale(pixel[c]);
-    store(p, pixel);
-  }
+  const int w = rect[2] - rect[0], h = rect[3] - rect[1], first = rect[0] >> 2;
+  const int reach = seen ? ((rect[2] - 1) >> 2) - first + 1 : 1;  // groups of four pixels of a row
+  // Sums down each column first, of as many rows of windows as have room, where they fit into 16 bits.
+  constexpr int kItems = BYTES / 32, kReach = 64;
+  static_assert(kItems * (kReach - 1) < 65536 && kReach <= kItems, "so that numbers of items are divided by `inverse`");
+  const bool apart = seen && reach <= kReach && (w / SIZE + 2) * (h / SIZE + 2) < 258;
+  const int rows = apart ? min(SIZE, kItems / reach) : SIZE, inverse = (65535 + reach) / reach;
+  uint4* const sums = reinterpret_cast<uint4*>(spare);
   __syncthreads();
+  for (int top = 0; top < SIZE; top += rows) {
+    const int some = min(rows, SIZE - top);
+    if (apart) {
+      for (int k = threadIdx.x; k < some * reach; k += blockDim.x) {
+        const int row = k * inverse >> 16;
+        const unsigned int ys = crop_window<SIZE>(rect[1], h, top + row);
+        column_sums(quads.row(frame, window_begin(ys)) + first + k - row * reach, quads.groups,
+                    window_end(ys) - window_begin(ys), sums + 2 * k);
+      }
+      __syncthreads();
+    }
+    for (int p = threadIdx.x; p < some * SIZE; p += blockDim.x) {
+      float pixel[3] = {127.5f, 127.5f, 127.5f};
+      if (seen) {
+        const int row = p / SIZE;
+        const unsigned int xs = crop_window<SIZE>(rect[0], w, p % SIZE), ys = crop_window<SIZE>(rect[1], h, top + row);
+        unsigned int sum[3];
+        if (apart)
+          add_columns(reinterpret_cast<const uint2*>(sums) + 4 * (row * reach - first) + window_begin(xs),
+                      window_end(xs) - window_begin(xs), sum);
+        else
+          window_sum(quads, frame, xs, ys, sum);
+        window_mean(xs, ys, sum, pixel);
+      }
+      for (int c = 0; c < 3; ++c) pixel[c] = mtcnn_scale(pixel[c]);
+      store(top * SIZE + p, pixel);
+    }
+    __syncthreads();
+  }
 }
 
 }  // namespace fastface

@@ -61,8 +61,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
   const Kept items{kept, kept_frame};
   const int count = *total <= capacity ? *total : 0;
   for (int i = blockIdx.x; i < count; i += gridDim.x) {
-    load_candidate<48>(quads, width, items, i, box, offsets, true, box_out,
-                       [&](int p, const float* rgb) { put_crop<48>(shared + kCrop, p, rgb); });
+    load_candidate<48, kCrop>(quads, width, items, i, box, offsets, true, box_out, shared,
+                              [&](int p, const float* rgb) { put_crop<48>(shared + kCrop, p, rgb); });
     first_layer<48, kWarps>(shared + kCrop, ring, shared, w->first, __ldg(w->unscale), w->bias1, w->slope1);
 
     // conv2, 32 to 64 channels, 21 x 21, and its pooling to 10 x 10, a few rows at a time

@@ -60,8 +60,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
   const Kept items{kept, kept_frame};
   const int count = *total > capacity ? 0 : chosen ? *chosen_count : *total;
   for (int i = blockIdx.x; i < count; i += gridDim.x) {
-    load_candidate<24>(quads, width, items, chosen ? chosen[i] : i, box, offsets, false, box_out,
-                       [&](int p, const float* rgb) { put_crop<24>(shared + kCrop, p, rgb); });
+    load_candidate<24, kCrop>(quads, width, items, chosen ? chosen[i] : i, box, offsets, false, box_out, shared,
+                              [&](int p, const float* rgb) { put_crop<24>(shared + kCrop, p, rgb); });
     first_layer<24, kWarps>(shared + kCrop, reinterpret_cast<float*>(shared + kRing), shared, w->first, __ldg(w->unscale),
                             w->bias1, w->slope1);
     if (warp & 1)
