@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Videos through the service and through `fastface.process_many`, on the same GPUs. Writes results/service-gpu.json.
 
-    python3 benchmarks/service_gpu.py --media DIR [--videos 32] [--frames 1500] [--out DIR]
+    python3 benchmarks/service_gpu.py --media DIR [--videos 32] [--frames 1500] [--rounds 2] [--out DIR]
 
 Both end with a timeline of each video as a file. Each is warm: it has done one video before, so that models are loaded
 and kernels compiled. The videos are crowd.mp4 again and again, without encoding it anew.
@@ -29,8 +29,8 @@ MODEL = "facenet-msceleb1m"
 LOOK = 0.05  # seconds between two looks at the jobs
 
 
-def through_the_service(folder: Path, videos: list[Path], warm: Path, device: str | None) -> list[float]:
-    """Seconds of two rounds."""
+def through_the_service(folder: Path, videos: list[Path], warm: Path, device: str | None, rounds: int) -> list[float]:
+    """Seconds of each round."""
     command = [sys.executable, "-m", "fastface", "serve", str(folder / "service"), "--root", str(folder / "videos"),
                "--port", "0", "--rate", "1000000", "--max-jobs", "1000", "--embedder", MODEL]  # fmt: skip
     server = subprocess.Popen([*command, *(["--device", device] if device else [])], stdout=subprocess.PIPE, text=True)
@@ -54,14 +54,14 @@ def through_the_service(folder: Path, videos: list[Path], warm: Path, device: st
                 return time.perf_counter() - begin
 
             done([warm])
-            return [done(videos) for _ in range(2)]
+            return [done(videos) for _ in range(rounds)]
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=60)
 
 
-def directly(folder: Path, videos: list[Path], warm: Path, device: str | None) -> list[float]:
-    """Seconds of two rounds."""
+def directly(folder: Path, videos: list[Path], warm: Path, device: str | None, rounds: int) -> list[float]:
+    """Seconds of each round."""
     import fastface
 
     def done(paths: list[Path]) -> float:
@@ -74,7 +74,7 @@ def directly(folder: Path, videos: list[Path], warm: Path, device: str | None) -
         return time.perf_counter() - begin
 
     done([warm])
-    return [done(videos) for _ in range(2)]
+    return [done(videos) for _ in range(rounds)]
 
 
 def main() -> None:
@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--media", type=Path, default=os.environ.get("FASTFACE_MEDIA"), help="has crowd.mp4")
     parser.add_argument("--videos", type=int, default=32)
     parser.add_argument("--frames", type=int, default=1500)
+    parser.add_argument("--rounds", type=int, default=2, help="of which the faster counts")
     parser.add_argument("--device", help="default: every GPU")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
@@ -98,8 +99,8 @@ def main() -> None:
         for i in range(1, args.videos):
             videos.append(folder / "videos" / f"video-{i}.mp4")
             os.link(first, videos[-1])
-        served = through_the_service(folder, videos, first, args.device)
-        direct = directly(folder, videos, first, args.device)
+        served = through_the_service(folder, videos, first, args.device, args.rounds)
+        direct = directly(folder, videos, first, args.device, args.rounds)
     import torch
 
     total = args.videos * frames
