@@ -28,8 +28,8 @@ struct Driver {
 
 struct Launch {
   Address function;
-  unsigned grid[3], block, shared;  // a side of 0 is as long as run() says
-  std::vector<Address> values;      // a place of eight bytes for each argument
+  unsigned grid[3], block, shared;               // a side of 0 is as long as run() says
+  std::vector<Address> values;                   // a place of eight bytes for each argument
   std::vector<std::pair<size_t, size_t>> given;  // which of them is which of the addresses that run() is given
 };
 struct Fill {
