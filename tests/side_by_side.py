@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 ALONE = "alone"
-"""The marker of tests that measure seconds, and the unit that they are."""
+"""The marker of tests that need the machine for themselves, and the unit that they are."""
 
 _LIST = "alone.json"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", f"{ALONE}: measures seconds; no other process runs a test meanwhile")
+    why = "measures seconds, or takes a GPU's memory; no other process runs a test meanwhile"
+    config.addinivalue_line("markers", f"{ALONE}: {why}")
 
 
 def folder_of_all(config: pytest.Config) -> Path | None:

@@ -434,6 +434,7 @@ class TestOnTheGpu:
         for index, pixels in copies:
             assert np.array_equal(pixels.get(), want[index % 120])
 
+    @pytest.mark.alone
     def test_nothing_is_left_behind(self, clip: Any) -> None:
         import cupy
 

@@ -41,6 +41,7 @@ def test_damaged(kind: str, sources: Path) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.alone
 @pytest.mark.timeout(1200)
 def test_damaged_through_nvdec(sources: Path) -> None:
     """The same with a GPU's own decoder."""

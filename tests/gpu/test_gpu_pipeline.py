@@ -180,6 +180,7 @@ def little_memory(video: str, precision: str, left: int) -> None:
         assert pipeline.process(video).run["decoder"]["name"] == "nvdec"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("precision", "left"), [("fp16", 150), ("fp32", 900)])
 def test_little_memory_makes_smaller_passes(media, precision, left):
     """In a process of its own: what it takes away must be missing nowhere else. In float32 it is not the buffers for
@@ -190,6 +191,7 @@ def test_little_memory_makes_smaller_passes(media, precision, left):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.alone
 def test_the_result_says_how_much_memory_was_used(media):
     with fastface.Pipeline(device="cuda", embedder=EMBEDDER) as pipeline:
         timeline = pipeline.process(media / "crowd.mp4")

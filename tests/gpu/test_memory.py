@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytestmark = [pytest.mark.gpu, pytest.mark.media]
+pytestmark = [pytest.mark.gpu, pytest.mark.media, pytest.mark.alone]
 
 EMBEDDER = "facenet-msceleb1m"
 
