@@ -86,23 +86,29 @@ def run(torch, cascade, frames):
     return buffers, result
 
 
+def pyramid_of(torch, detector, pixels):
+    """The buffers after the pyramid, which later stages of a pass write over; and the pass's result."""
+    from fastface.gpu.kernels import Program
+
+    frames = on_gpu(torch, pixels)
+    buffers, result = run(torch, detector, frames)
+    program = Program()
+    quads = (buffers.quads, buffers.height, buffers.groups)
+    detector._cascade._propose(program, buffers, quads, len(pixels), result.facts())
+    program.run(torch.cuda.current_stream().cuda_stream, 0)
+    torch.cuda.synchronize()
+    return buffers, result
+
+
 @pytest.mark.parametrize("size", [(360, 640), (97, 131), (1080, 1920)])
 def test_pyramid_equals_torch(torch, cascade, half, size):
     """Every level, by a thread a pixel and by a warp a pixel, and the thumbnails."""
     from fastface.detect import ops
     from fastface.detect.cuda import levels
-    from fastface.gpu.kernels import Program
 
-    rng = np.random.default_rng(1)
-    pixels = picture(rng, 3, *size)
+    pixels = picture(np.random.default_rng(1), 3, *size)
     for detector, tolerance in ((cascade, 1e-6), (half, 6e-4)):
-        frames = on_gpu(torch, pixels)
-        buffers, result = run(torch, detector, frames)
-        program = Program()  # the pyramid again: later stages of the pass wrote over it
-        quads = (buffers.quads, buffers.height, buffers.groups)
-        detector._cascade._propose(program, buffers, quads, len(pixels), result.facts())
-        program.run(torch.cuda.current_stream().cuda_stream, 0)
-        torch.cuda.synchronize()
+        buffers, result = pyramid_of(torch, detector, pixels)
         images = levels(buffers, len(pixels))
         assert len(images) == len(buffers.plan) > 2
         for level in images:
@@ -111,6 +117,35 @@ def test_pyramid_equals_torch(torch, cascade, half, size):
         small = ops.resize_area_reference(torch.from_numpy(pixels), 18, 32) * 128 + 127.5
         got = result.read(len(pixels))[1].reshape(len(pixels), 3, 18, 32)
         assert np.abs(got - small.numpy()).max() <= 0.5001
+
+
+@pytest.mark.parametrize("size", [(203, 250), (12, 13), (17, 300), (420, 12)])
+def test_means_are_rounded_once(torch, size):
+    """Levels in float32 equal whole-number sums that are divided once, in every bit; columns beyond the width are 0."""
+    from fastface.detect.cuda import CudaMTCNN
+    from fastface.detect.cuda.plan import windows
+
+    pixels = picture(np.random.default_rng(15), 2, *size)
+    before = np.pad(pixels.astype(np.int64).cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0), (0, 0)))
+    ways = set()
+    for precision in ("fp32", "fp16"):
+        detector = CudaMTCNN(DetectorSettings(min_face_size=12), precision=precision)
+        b, _ = pyramid_of(torch, detector, pixels)
+        place, canvas = ("offset", b.canvas) if precision == "fp32" else ("exact", b.exact)
+        for level in b.plan.levels[b.plan.levels[place] >= 0]:
+            ways.add((int(level["wide"]), int(level["across"])))
+            shape = (2, int(level["height"]), int(level["stride"]), 3)
+            got = canvas[3 * int(level[place]) :][: np.prod(shape)].cpu().numpy().reshape(shape)
+            (x1, x2), (y1, y2) = ((w & 0xFFFF, w >> 16) for w in (windows(size[1], int(level["width"])),
+                                                                  windows(size[0], int(level["height"]))))  # fmt: skip
+            y1, y2 = y1[:, None], y2[:, None]
+            total = before[:, y2, x2] - before[:, y1, x2] - before[:, y2, x1] + before[:, y1, x1]
+            area = ((y2 - y1) * (x2 - x1)).astype(np.float32)[..., None]
+            wanted = (total.astype(np.float32) / area - np.float32(127.5)) * np.float32(0.0078125)
+            np.testing.assert_array_equal(got[:, :, : level["width"]], wanted)
+            assert not got[:, :, level["width"] :].any()
+    if size == (203, 250):
+        assert ways == {(0, 64), (0, 32), (1, 0)}
 
 
 def cells_of(torch, buffers, n):
@@ -238,6 +273,77 @@ def test_refining_and_deciding_networks_equal_torch(torch, cascade):
             torch.testing.assert_close(b.decide_landmarks[:count].cpu()[seen], points, atol=5e-3, rtol=0)
 
 
+def candidates(n: int, height: int, width: int) -> np.ndarray:
+    """Squares of all sizes in a picture and over its edges; the last is outside."""
+    rng, longer = np.random.default_rng(n), max(height, width)
+    side = np.concatenate([[1, 2, 3, 4.5, longer, 2 * longer, 12], np.geomspace(5, longer, n - 7)])
+    corner = rng.uniform(-0.7, 0, (n, 2)) * side[:, None]
+    corner += rng.uniform(0, 1, (n, 2)) * (np.array([width, height]) + 0.4 * side[:, None])
+    corner[:6], corner[-1] = [[0, 0], [width - 2, height - 2], [-1, -1], [0, 0], [0, 0], [-5, -7]], [width + 9, 0]
+    return np.concatenate([corner, corner + side[:, None]], 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [(230, 250), (90, 3), (3, 1100), (1300, 40)])
+def test_candidates_of_all_sizes_equal_torch(torch, half, size):
+    """R- and O-Net of squares that are resampled by each way there is, against torch on the CPU."""
+    from fastface.detect import geometry, ops
+    from fastface.detect.cuda import cascade as sizes
+    from fastface.detect.mtcnn import load_nets
+    from fastface.gpu.kernels import Program
+
+    _, rnet, onet = load_nets(torch.device("cpu"), torch.float32)
+    n, pixels = 24, picture(np.random.default_rng(14), 2, *size)
+    boxes = torch.from_numpy(candidates(n, *size))
+    frame = torch.arange(n, dtype=torch.int32) % 2
+    quads = np.zeros((2, size[0], -(-size[1] // 4) * 4, 4), np.uint8)
+    quads[:, :, : size[1], :3] = pixels
+    quads = quads.reshape(2, size[0], -1, 4, 4).swapaxes(3, 4).copy()
+    rects = geometry.pixel_rects(boxes, *size)
+    seen = geometry.not_empty(rects)
+    assert seen.sum() >= n - 5
+    assert not seen[-1]
+    given = [t.cuda() for t in (torch.from_numpy(quads), torch.arange(n, dtype=torch.int32), frame,
+                                torch.full((1,), n, dtype=torch.int32), boxes, torch.zeros(n, 4))]  # fmt: skip
+    data, kept, frames, total, box, offsets = given
+    common = (data, *size, quads.shape[2], kept, frames, total, n)
+
+    def run_kernel(name, threads, memory, *arguments):
+        program = Program()
+        program.add(half.kernel(name, name), (3,), threads, *arguments, shared_memory=memory)
+        program.run(torch.cuda.current_stream().cuda_stream, 0)
+        torch.cuda.synchronize()
+
+    def features(net, x, last):
+        for i in range(1, last):
+            x = getattr(net, f"pool{i}")(getattr(net, f"prelu{i}")(getattr(net, f"conv{i}")(x)))
+        return getattr(net, f"prelu{last}")(getattr(net, f"conv{last}")(x)).flatten(1)
+
+    crops, images = [torch.zeros(n, 3, side, side) for side in (24, 48)], torch.from_numpy(pixels)
+    for crop in crops:
+        crop[seen] = ops.crop_area(images, frame[seen].long(), rects[seen].contiguous(), crop.shape[3])
+    for name, net, last, crop, packed, threads, memory, before in (
+        ("rnet", rnet, 3, crops[0], half._cascade._rnet, 128, sizes._RNET_MEMORY, (None, None)),
+        ("onet", onet, 4, crops[1], half._cascade._onet, 256, sizes._ONET_MEMORY, ()),
+    ):
+        with torch.inference_mode():
+            wanted = features(net, crop, last)
+        square, got = torch.zeros(n, 4).cuda(), torch.zeros(wanted.shape).cuda()
+        run_kernel(name, threads, memory, *common, *before, box, offsets, packed, square, got)
+        torch.testing.assert_close(square.cpu(), boxes, atol=1e-3, rtol=0)
+        torch.testing.assert_close(got.cpu(), wanted, atol=2e-6, rtol=1e-5)
+
+    with torch.inference_mode():
+        probability = rnet(crops[0])[1][:, 1].double()
+    logit = (probability / (1 - probability)).log()
+    for least in logit.quantile(torch.linspace(0.1, 0.9, 9).double()).tolist():
+        chosen, count = torch.zeros(n, dtype=torch.int32).cuda(), torch.zeros(1, dtype=torch.int32).cuda()
+        run_kernel("rscan", 192, sizes._RSCAN_MEMORY, *common, box, offsets, half._cascade._rscan_weights, least,
+                   torch.zeros(n, 4).cuda(), torch.ones(n).cuda(), chosen, count)  # fmt: skip
+        got = set(chosen[: int(count)].tolist())
+        assert set((logit > least + 0.1).nonzero()[:, 0].tolist()) <= got
+        assert got <= set((logit > least - 0.1).nonzero()[:, 0].tolist())
+
+
 @pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
@@ -261,6 +367,26 @@ def test_nv12_is_converted_and_rotated(torch, cascade, matrix, full, rotation):
     coefficients = [*yuv_coefficients(matrix, full).values()]
     _core.yuv420_to_rgb(y, uv[:, 0::2], uv[:, 1::2], width, height, coefficients, out)
     np.testing.assert_array_equal(same[0], np.rot90(out, -rotation // 90))
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_rows_of_any_alignment(torch, cascade, wide):
+    """The same picture where four samples may be loaded at once, and where rows or the frame begin elsewhere."""
+    from fastface.gpu.frames import DeviceFrames
+
+    width, height = 66, 50
+    seen = []
+    for pitch, begin in ((68, 0), (70, 0), (68, 2)):
+        samples = nv12_of(np.random.default_rng(16), 2, height, width, pitch)
+        samples = (samples.astype(np.uint16) << 8).view(np.int16) if wide else samples
+        place = torch.from_numpy(np.zeros(samples.size + begin, samples.dtype)).cuda()
+        place[begin:] = torch.from_numpy(samples).cuda().flatten()
+        frames = DeviceFrames.from_nv12(place[begin:].view(samples.shape), width, height, matrix="bt709",
+                                        full_range=False)  # fmt: skip
+        seen.append(rgb_seen(torch, cascade, frames))
+    assert seen[0].any()
+    np.testing.assert_array_equal(seen[0], seen[1])
+    np.testing.assert_array_equal(seen[0], seen[2])
 
 
 def test_p016_equals_nv12(torch, cascade):

@@ -58,6 +58,11 @@ def test_refining_scan_equals_rnet(torch, half, order):
     on_a_gpu.test_refining_scan_equals_rnet(torch, half)
 
 
+@pytest.mark.parametrize("size", [(230, 250), (90, 3), (3, 1100), (1300, 40)])
+def test_candidates_of_all_sizes_equal_torch(torch, half, order, size):
+    on_a_gpu.test_candidates_of_all_sizes_equal_torch(torch, half, size)
+
+
 @pytest.mark.parametrize("size", [(97, 131), (203, 250)])
 def test_scan_and_cells_equal_pnet(torch, half, cascade, order, size):
     on_a_gpu.test_scan_and_cells_equal_pnet(torch, half, cascade, size)
@@ -66,6 +71,11 @@ def test_scan_and_cells_equal_pnet(torch, half, cascade, order, size):
 @pytest.mark.parametrize("size", [(97, 131), (203, 250)])
 def test_pyramid_equals_torch(torch, cascade, half, size):
     on_a_gpu.test_pyramid_equals_torch(torch, cascade, half, size)
+
+
+@pytest.mark.parametrize("size", [(203, 250), (12, 13), (17, 300), (420, 12)])
+def test_means_are_rounded_once(torch, order, size):
+    on_a_gpu.test_means_are_rounded_once(torch, size)
 
 
 def test_frames_are_scanned_in_parts(torch, monkeypatch):
@@ -103,6 +113,11 @@ def test_crops_on_their_way(torch, cascade, monkeypatch):
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_nv12_is_converted_and_rotated(torch, cascade, matrix, full, rotation):
     on_a_gpu.test_nv12_is_converted_and_rotated(torch, cascade, matrix, full, rotation)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_rows_of_any_alignment(torch, cascade, wide):
+    on_a_gpu.test_rows_of_any_alignment(torch, cascade, wide)
 
 
 def test_p016_equals_nv12(torch, cascade):
