@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastface.gallery import Gallery
-    from fastface.pipeline import Progress
+    from fastface.passage import Progress
     from fastface.settings import Device, EmbedMode, Precision
     from fastface.timeline import Timeline
     from fastface.validation import Limits

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time as clock
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fastface.checkpoint import Checkpoint, Checkpoints, fingerprint_of
-from fastface.decode import Ahead
-from fastface.decode.device import Unsupported
-from fastface.errors import GalleryError, GPUMemoryError, InputValidationError, VideoProcessingError
-from fastface.executor import CpuExecutor, Executor, choose_executor
+from fastface.checkpoint import Checkpoints, fingerprint_of
+from fastface.errors import GalleryError, InputValidationError
+from fastface.executor import Executor, choose_executor
 from fastface.faults import translate, translated, translates
 from fastface.gallery import Gallery
 from fastface.given import GivenFrames
-from fastface.match import identify
-from fastface.match.credible import credible_faces
-from fastface.match.naming import similarity_threshold
+from fastface.outcome import outcome
+from fastface.passage import Progress, through
 from fastface.run import Run
 from fastface.settings import DetectorSettings, Device, EmbedMode, Precision, Settings
 from fastface.timeline import Timeline
-from fastface.timeline.build import build_timeline
 from fastface.types import FrameFaces
-from fastface.validation import Limits, check_file, check_info
-from fastface.version import __version__
-from fastface.watch import check, stage
+from fastface.validation import Limits, check_file
+from fastface.watch import stage
 
 _log = logging.getLogger("fastface")
 _log.addHandler(logging.NullHandler())  # a library prints nothing unless it is asked to; see fastface.logs
-
-Progress = Callable[[int, "int | None"], None]
-"""Called with the frames done and the frames there are (None where the container does not say)."""
 
 
 class Pipeline:
@@ -204,37 +194,12 @@ class Pipeline:
         gallery = self._known(gallery)
         warnings = [*self._warnings, *(gallery.warnings if gallery else ())]
         stage("frames")
-        run, decoder = self._through(path, progress, saved, warnings)
+        run, decoder = through(path, self.executor, self.settings, progress=progress, saved=saved, warnings=warnings)
         stage("people")
-        timeline = self._timeline(run, decoder, gallery, warnings, begin)
+        timeline = outcome(run, decoder, gallery, warnings, begin)
         if saved is not None:
             saved.remove()
         return timeline
-
-    def _through(
-        self, path: Path, progress: Progress | None, saved: Checkpoints | None, warnings: list[str]
-    ) -> tuple[Run, Any]:
-        """Send a video through, by another way where one does not lead to the end; adds to `warnings` why."""
-        executor, before, fallback = self.executor, None, False
-        if saved is not None:
-            before = saved.read()
-        while True:
-            fallback = fallback or (before is not None and before.decoder == "libav")
-            try:
-                return self._run(path, progress, saved, executor, before, fallback=fallback)
-            except Unsupported as unsupported:
-                warnings.append(f"decoder: {unsupported.reason}, so libav decoded it on the CPU")
-                before, fallback = None, True
-                if saved is not None:
-                    saved.remove()  # it holds what the other decoder gave
-            except Exception as error:
-                short = error if isinstance(error, _Short) else translate(error) or error
-                if not isinstance(short, _Short | GPUMemoryError) or not self.settings.cpu_fallback:
-                    raise
-                before = short.state if isinstance(short, _Short) else before
-                frame = 0 if before is None else before.frame
-                warnings.append(f"device: from frame {frame} on the CPU was used, because {short}")
-                executor = CpuExecutor(self.settings, executor.spec)
 
     @translates
     def process_frames(
@@ -283,7 +248,7 @@ class Pipeline:
         if run is None or not source.stats.frames:
             raise InputValidationError("there is not one frame")
         run.finish()
-        return self._timeline(run, source, gallery, [*self._warnings, *(gallery.warnings if gallery else ())], begin)
+        return outcome(run, source, gallery, [*self._warnings, *(gallery.warnings if gallery else ())], begin)
 
     @translates
     def detect(
@@ -360,135 +325,8 @@ class Pipeline:
             gallery.check_model(self.executor.spec.name)
         return gallery
 
-    def _timeline(self, run: Run, decoder: Any, gallery: Gallery | None, warnings: list[str], begin: float) -> Timeline:
-        """Who the tracks are, and the result."""
-        executor, settings = run.executor, run.settings
-        info, stats, interval = decoder.info, decoder.stats, run.interval
-        found = run.faces()
-        faces, certain = credible_faces(found, run.tracker.overlaps(), settings.min_track_score, interval)
-        embeddings = run.embeddings
-        embeddings = embeddings[np.isin(embeddings.track, list(certain))]
-        spec = executor.spec
-        linkage = settings.linkage_threshold
-        linkage = spec.linkage_threshold if linkage is None else linkage
-        similarity, far, uncalibrated = similarity_threshold(
-            spec, len(gallery or ()), far=settings.far, fixed=settings.similarity_threshold
-        )
-        if gallery and uncalibrated:
-            warnings = [*warnings, uncalibrated]
-        may_be_person = np.array([certain[int(t)] for t in embeddings.track], bool)
-        people = identify(
-            embeddings,
-            may_be_person,
-            run.tracker.conflicts(),
-            linkage_threshold=linkage,
-            gallery=gallery,
-            similarity_threshold=similarity,
-        )
-        facts = {
-            "version": __version__,
-            "device": executor.device,
-            "decoder": {"name": decoder.name, "every": settings.every},
-            "detector": {"name": "mtcnn", **asdict(settings.detector)},
-            "embedder": {
-                "name": spec.name,
-                "dim": spec.dim,
-                "embed": settings.embed,
-                "faces_per_track": settings.faces_per_track if settings.embed == "track" else None,
-                "faces_embedded": int(embeddings.count.sum()),
-                "min_track_score": settings.min_track_score,
-                "linkage_threshold": linkage,
-                "similarity_threshold": round(similarity, 4),
-                "far": far,
-            },
-            "gpu_memory_peak": run.memory,
-            "host_memory_peak": run.host_memory,
-            "faces_dismissed": len(found) - len(faces),
-            "frames_decoded": stats.frames,
-            "frames_skipped": stats.skipped,
-            "warnings": [*warnings, *executor.shortages(), *stats.warnings],
-            "seconds": round(clock.perf_counter() - begin, 3),
-        }
-        facts["detector"]["thresholds"] = list(facts["detector"]["thresholds"])
-        return build_timeline(info, stats.times, stats.end, facts, faces, people, settings.every, embeddings)
-
-    def _run(
-        self,
-        path: Path,
-        progress: Progress | None,
-        saved: Checkpoints | None,
-        executor: Executor,
-        before: Checkpoint | None,
-        *,
-        fallback: bool,
-    ) -> tuple[Run, Any]:
-        """Send a video through the stages up to the embeddings; returns what grew, and the (closed) decoder.
-
-        Args:
-            before: where to go on; None: at the beginning.
-            fallback: decode with libav, whatever the executor's own decoder is.
-
-        Raises:
-            Unsupported: the executor's own decoder cannot decode this stream.
-            _Short: the GPU's memory does not suffice, and the CPU may go on.
-        """
-        settings = self.settings
-        start = 0 if before is None else before.frame
-        with executor.open(path, fallback=fallback, start=start) as decoder:
-            check_info(decoder.info, settings.limits or Limits())
-            run = Run(executor, settings, settings.every / (decoder.info.average_rate or 25.0), start)
-            if before is not None:
-                run.restore(before.arrays)
-            # A decoder with threads of its own needs none to run ahead.
-            source = contextlib.nullcontext(decoder) if decoder.threaded else Ahead(decoder, depth=1)
-            try:
-                with source as batches:
-                    for seen in executor.look(batches, run.crops):
-                        check()
-                        run.add(seen)
-                        run.look_at_memory()
-                        if settings.strict:
-                            _nothing_lost(decoder)
-                        if saved is not None and saved.due:
-                            saved.write(Checkpoint(run.next_frame, decoder.name, run.state()))
-                        if progress is not None:
-                            progress(min(run.next_frame, decoder.stats.frames), decoder.info.frame_count)
-                run.finish()
-            except Exception as error:
-                told = translate(error) or error
-                if not isinstance(told, GPUMemoryError) or not settings.cpu_fallback:
-                    raise
-                raise _Short(str(told), Checkpoint(run.next_frame, decoder.name, run.state())) from error
-        if settings.strict:
-            _nothing_lost(decoder)
-        return run, decoder
-
-
-class _Short(Exception):
-    """The GPU's memory does not suffice; what was done is in `state`."""
-
-    def __init__(self, reason: str, state: Checkpoint) -> None:
-        super().__init__(reason)
-        self.state = state
-
 
 def _log_failure(name: str, error: Exception) -> None:
     told = translate(error) or error
     about = {"video": name, "frame": getattr(told, "frame", None), "error": type(told).__name__}
     _log.error("%s: %s", name, told, extra={"event": "failed", **about})
-
-
-def _nothing_lost(decoder: Any) -> None:
-    """Raise if the decoder left anything out.
-
-    Raises:
-        VideoProcessingError: it did.
-    """
-    stats = decoder.stats
-    if stats.skipped:
-        raise VideoProcessingError(
-            f"{stats.skipped} packets or frames of {decoder.info.path!r} could not be decoded, the first of them "
-            f"before frame {stats.frames}, and strict=True was asked for: {'; '.join(stats.warnings)}",
-            frame=stats.frames,
-            time=stats.times[-1] if stats.times else None,
-        )
