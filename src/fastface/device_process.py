@@ -14,7 +14,6 @@ import logging.handlers
 import os
 import pickle
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -134,7 +133,6 @@ def _sendable(error: Exception) -> Exception:
 
 def main(descriptor: int) -> None:
     """What the other process does."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     pipe = Connection(descriptor)
     settings, gallery, level = pipe.recv()
     lock = threading.Lock()
