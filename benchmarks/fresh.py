@@ -2,12 +2,14 @@
 """What only a process of its own can show; prints JSON.
 
     python3 benchmarks/fresh.py start          seconds from the process's start to the first batch's result
-    python3 benchmarks/fresh.py memory         the GPU's memory at the peak, FASTFACE_BENCH_FRAMES frames of crowd.mp4
+    python3 benchmarks/fresh.py memory         the GPU's memory at the peak, FASTFACE_BENCH_FRAMES frames of crowd.mp4,
+                                               and how busy NVDEC is
     python3 benchmarks/fresh.py memory-long    the same for a video 10 times longer
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -24,10 +26,14 @@ class _First(Exception):
     pass
 
 
-def start(crowd: Path) -> dict[str, Any]:
-    import psutil
+def _age() -> float:
+    """Seconds since this process began, to a hundredth. Linux: the start is told in ticks since the machine began."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
-    begin = psutil.Process().create_time()
+
+def start(crowd: Path) -> dict[str, Any]:
+    begin = time.time() - _age()
     marks = {"interpreter": time.time()}
     import torch
 
@@ -42,12 +48,11 @@ def start(crowd: Path) -> dict[str, Any]:
     marks["models"] = time.time()
 
     def progress(done: int, total: int | None) -> None:
+        marks["first result"] = time.time()
         raise _First
 
-    try:
+    with contextlib.suppress(_First):
         pipeline.process(crowd, progress=progress)
-    except _First:
-        marks["first result"] = time.time()
     steps, before = {}, begin
     for name, at in marks.items():
         steps[name], before = round(at - before, 3), at
@@ -59,6 +64,7 @@ def memory(crowd: Path, frames: int) -> dict[str, Any]:
     sys.path.insert(0, str(ROOT / "tests" / "decode"))
     import torch
     from decode_clips import loop
+    from decoder_use import decoder_use
 
     import fastface
 
@@ -66,13 +72,14 @@ def memory(crowd: Path, frames: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "loop.mp4"
         loop(crowd, path, frames)
-        run = fastface.process(path, device="cuda", embedder="facenet-msceleb1m").run
+        run, percent = decoder_use(lambda: fastface.process(path, device="cuda", embedder="facenet-msceleb1m").run)
     return {
         "frames": run["frames_decoded"],
         "before_mib": (total - free) >> 20,
         "peak_mib": run["gpu_memory_peak"] >> 20,
         "torch_mib": torch.cuda.max_memory_reserved() >> 20,
         "host_peak_mib": run["host_memory_peak"] >> 20,
+        "decoder_percent": percent,
     }
 
 

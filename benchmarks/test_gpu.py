@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -210,36 +209,7 @@ def test_embed_facenet_pytorch(benchmark, crops):
     measure(benchmark, "faces/s", 3, work)
 
 
-class DecoderUse:
-    """NVDEC's utilisation as NVML says it, asked all the time while work is done; None before."""
-
-    def __init__(self) -> None:
-        import pynvml
-
-        pynvml.nvmlInit()
-        self._ask = pynvml.nvmlDeviceGetDecoderUtilization
-        self._device = pynvml.nvmlDeviceGetHandleByIndex(0)
-
-    def of(self, work: Callable[[], int]) -> tuple[int, float]:
-        """What `work` gives, and the median in percent over the middle half of its time."""
-        over, seen = threading.Event(), list[int]()
-
-        def watch() -> None:
-            while not over.wait(0.02):
-                seen.append(self._ask(self._device)[0])
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
-            done = work()
-        finally:
-            over.set()
-            thread.join()
-        return done, float(np.median(seen[len(seen) // 4 : -(len(seen) // 4) or None] or [0]))
-
-
-def whole(benchmark: Any, pipeline: fastface.Pipeline, path: Path, rounds: int, *, use: bool = False) -> None:
-    """With `use`, one more run tells how busy the decoder is: to ask all the time takes some of the rounds' time."""
+def whole(benchmark: Any, pipeline: fastface.Pipeline, path: Path, rounds: int) -> None:
     timelines: list[fastface.Timeline] = []
 
     def work() -> int:
@@ -250,12 +220,10 @@ def whole(benchmark: Any, pipeline: fastface.Pipeline, path: Path, rounds: int, 
     last = timelines[-1]
     assert last.run["decoder"]["name"] == "nvdec"
     benchmark.extra_info.update(faces=len(last.faces))
-    if use:
-        benchmark.extra_info.update(decoder_percent=DecoderUse().of(work)[1])
 
 
 def test_end_to_end(benchmark, pipeline, looped):
-    whole(benchmark, pipeline, looped, 5, use=True)
+    whole(benchmark, pipeline, looped, 5)
 
 
 def test_end_to_end_every(benchmark, looped, crowd):
@@ -279,7 +247,7 @@ def test_decode_of(benchmark, other, name):
 
 @pytest.mark.parametrize("name", list(OTHERS))
 def test_end_to_end_of(benchmark, pipeline, other, name):
-    whole(benchmark, pipeline, other(name), 2, use=name == "hevc")
+    whole(benchmark, pipeline, other(name), 2)
 
 
 def test_end_to_end_facenet_pytorch(benchmark, crowd):

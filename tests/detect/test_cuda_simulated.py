@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_cuda as cascade_on_a_gpu
+import test_cuda_kernels as kernels_on_a_gpu
+import test_cuda_networks as networks_on_a_gpu
+from cuda_pictures import nv12_of, on_gpu, picture, run
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from detect import test_cuda as on_a_gpu
 from fastface.errors import GPUError
 from fastface.gpu import kernels
 from fastface.settings import DetectorSettings
@@ -51,39 +54,39 @@ def order(gpu, request):
 
 
 def test_refining_and_deciding_networks_equal_torch(torch, cascade, order):
-    on_a_gpu.test_refining_and_deciding_networks_equal_torch(torch, cascade)
+    networks_on_a_gpu.test_refining_and_deciding_networks_equal_torch(torch, cascade)
 
 
 def test_refining_scan_equals_rnet(torch, half, order):
-    on_a_gpu.test_refining_scan_equals_rnet(torch, half)
+    networks_on_a_gpu.test_refining_scan_equals_rnet(torch, half)
 
 
 @pytest.mark.parametrize("size", [(230, 250), (90, 3), (3, 1100), (1300, 40)])
 def test_candidates_of_all_sizes_equal_torch(torch, half, order, size):
-    on_a_gpu.test_candidates_of_all_sizes_equal_torch(torch, half, size)
+    networks_on_a_gpu.test_candidates_of_all_sizes_equal_torch(torch, half, size)
 
 
 @pytest.mark.parametrize("size", [(97, 131), (203, 250)])
 def test_scan_and_cells_equal_pnet(torch, half, cascade, order, size):
-    on_a_gpu.test_scan_and_cells_equal_pnet(torch, half, cascade, size)
+    networks_on_a_gpu.test_scan_and_cells_equal_pnet(torch, half, cascade, size)
 
 
 @pytest.mark.parametrize("size", [(97, 131), (203, 250)])
 def test_pyramid_equals_torch(torch, cascade, half, size):
-    on_a_gpu.test_pyramid_equals_torch(torch, cascade, half, size)
+    kernels_on_a_gpu.test_pyramid_equals_torch(torch, cascade, half, size)
 
 
 @pytest.mark.parametrize("size", [(203, 250), (12, 13), (17, 300), (420, 12)])
 def test_means_are_rounded_once(torch, order, size):
-    on_a_gpu.test_means_are_rounded_once(torch, size)
+    kernels_on_a_gpu.test_means_are_rounded_once(torch, size)
 
 
 def test_frames_are_scanned_in_parts(torch, monkeypatch):
-    on_a_gpu.test_frames_are_scanned_in_parts(torch, monkeypatch)
+    networks_on_a_gpu.test_frames_are_scanned_in_parts(torch, monkeypatch)
 
 
 def test_memory_is_given_to_others(torch):
-    on_a_gpu.test_memory_is_given_to_others(torch)
+    cascade_on_a_gpu.test_memory_is_given_to_others(torch)
 
 
 def test_crops_on_their_way(torch, cascade, monkeypatch):
@@ -97,12 +100,12 @@ def test_crops_on_their_way(torch, cascade, monkeypatch):
     monkeypatch.setattr(staging, "_SLOTS", 3)
     queue, rng = staging.CropQueue(cascade), np.random.default_rng(2)
     for number, count in enumerate((3, 1, 40, 0, 6, 7, 13, 2)):
-        pixels = on_a_gpu.picture(rng, 2, 40 + 8 * (number % 2), 50)
+        pixels = picture(rng, 2, 40 + 8 * (number % 2), 50)
         corner = rng.integers(0, 20, (count, 2))
         rect = np.concatenate([corner, corner + rng.integers(1, 20, (count, 2))], 1).astype(np.int32)
         row, place = rng.integers(0, 2, count), rng.permutation(64)[:count]
         out = torch.zeros((64, 3, 8, 8), dtype=torch.uint8)
-        queue.add(on_a_gpu.on_gpu(torch, pixels), row, rect, place, out, 0)
+        queue.add(on_gpu(torch, pixels), row, rect, place, out, 0)
         wanted = _core.crop_triangle(pixels, row, rect, 8).astype(int)
         assert np.abs(out.numpy()[place] - wanted).max(initial=0) <= 1
         assert not np.delete(out.numpy(), place, 0).any()
@@ -112,38 +115,38 @@ def test_crops_on_their_way(torch, cascade, monkeypatch):
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_nv12_is_converted_and_rotated(torch, cascade, matrix, full, rotation):
-    on_a_gpu.test_nv12_is_converted_and_rotated(torch, cascade, matrix, full, rotation)
+    kernels_on_a_gpu.test_nv12_is_converted_and_rotated(torch, cascade, matrix, full, rotation)
 
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_rows_of_any_alignment(torch, cascade, wide):
-    on_a_gpu.test_rows_of_any_alignment(torch, cascade, wide)
+    kernels_on_a_gpu.test_rows_of_any_alignment(torch, cascade, wide)
 
 
 def test_p016_equals_nv12(torch, cascade):
-    on_a_gpu.test_p016_equals_nv12(torch, cascade)
+    kernels_on_a_gpu.test_p016_equals_nv12(torch, cascade)
 
 
 def test_crops_equal_twins(torch, cascade, order):
-    on_a_gpu.test_crops_equal_twins(torch, cascade)
+    kernels_on_a_gpu.test_crops_equal_twins(torch, cascade)
 
 
 def test_empty_rectangles_give_zeros(torch, cascade):
-    on_a_gpu.test_empty_rectangles_give_zeros(torch, cascade)
+    kernels_on_a_gpu.test_empty_rectangles_give_zeros(torch, cascade)
 
 
 @pytest.mark.parametrize("minimum", [False, True])
 @pytest.mark.parametrize("most", [40, 900])
 def test_nms_equals_twin(torch, cascade, order, minimum, most):
-    on_a_gpu.test_nms_equals_twin(torch, cascade, minimum, most)
+    kernels_on_a_gpu.test_nms_equals_twin(torch, cascade, minimum, most)
 
 
 def test_nms_over_lists_of_items_and_its_limits(torch, cascade, order):
-    on_a_gpu.test_nms_over_lists_of_items_and_its_limits(torch, cascade)
+    kernels_on_a_gpu.test_nms_over_lists_of_items_and_its_limits(torch, cascade)
 
 
 def test_no_face_and_tiny_frames(torch, cascade):
-    on_a_gpu.test_no_face_and_tiny_frames(torch, cascade)
+    cascade_on_a_gpu.test_no_face_and_tiny_frames(torch, cascade)
 
 
 @pytest.mark.media
@@ -158,7 +161,7 @@ def test_the_cascade_equals_the_cpu(torch, media, precision):
     with LibavDecoder(media / "hamilton.mp4", every=40, batch_size=1) as decoder:
         pixels = next(iter(decoder)).pixels
     wanted = MTCNN(settings).detect(pixels)
-    got = CudaMTCNN(settings, precision=precision).detect(on_a_gpu.on_gpu(torch, pixels))
+    got = CudaMTCNN(settings, precision=precision).detect(on_gpu(torch, pixels))
     assert len(wanted) >= 1
     assert got.row.tolist() == wanted.row.tolist()
     np.testing.assert_allclose(got.box, wanted.box, atol=2e-3)
@@ -174,9 +177,9 @@ def test_split_products_are_as_exact_as_float32(torch, cascade):
     from fastface.detect.cuda.buffers import Fact
     from fastface.detect.mtcnn import load_nets
 
-    pixels = on_a_gpu.picture(np.random.default_rng(12), 1, 200, 260)
+    pixels = picture(np.random.default_rng(12), 1, 200, 260)
     loose = CudaMTCNN(DetectorSettings(thresholds=(0.5, 0.1, 0.1)), precision="fp32")
-    b, result = on_a_gpu.run(torch, loose, on_a_gpu.on_gpu(torch, pixels))
+    b, result = run(torch, loose, on_gpu(torch, pixels))
     count = int(result.read(1)[0][Fact.DECIDE])
     box, frame = b.decide_box[:count], b.decide_frame[:count].long()
     rects = geometry.pixel_rects(box, 200, 260)
@@ -255,7 +258,7 @@ def test_windows_equal_pillow(torch, gpu, monkeypatch, size):
     monkeypatch.setattr(module, "kernel", gpu.kernel)
     rng = np.random.default_rng(31)
     width, height, n = 143, 95, 3
-    frames = on_a_gpu.nv12_of(rng, n, height, width, 144)
+    frames = nv12_of(rng, n, height, width, 144)
     windows = np.array([[0, 0, width, height], [10.3, 7.9, 60.25, 80.1], [100.5, 60.5, 143, 95], [0.01, 40, 20, 52.7],
                         [71.0, 11.0, 83.0, 29.0]])  # fmt: skip
     frame_of = np.array([0, 1, 2, 2, 0], np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ import av
 from fastface.clip.copy import copying_stream
 from fastface.clip.cut import Encoded, Part
 from fastface.clip.plan import File
-from fastface.clip.sound import Sound
+from fastface.clip.sound import Sounds
 from fastface.clip.source import Source
 from fastface.encode.container import muxer_options
 from fastface.encode.h264 import REORDER, Coding
@@ -96,29 +97,25 @@ def write_file(source: Source, file: File, encoded: Iterator[Encoded], coding: C
         InputValidationError: the file cannot be written.
         VideoProcessingError: not one of its pictures can be decoded.
     """
-    frames = missing = end = 0
+    frames = missing = 0
+    ends = [p.offset + source.stamp(p.cut.last) - source.stamp(p.cut.first) for p in file.parts]
     options = muxer_options(file.path.suffix, [source.base])
     with replacing(file.path) as temporary, av.open(str(temporary), "w", options=options) as container:
         stream = _stream(source, file, coding, container)
-        sounds = [Sound(source, index, file.cuts, container) for index in source.sounds]
-        try:
-            for part, result, stamps in _stamped(file.parts, encoded, max(REORDER, source.reorder)):
-                end = part.offset + source.stamp(part.cut.last) - source.stamp(part.cut.first)
+        with contextlib.closing(Sounds(source, file.cuts, container)) as sounds:
+            container.start_encoding()
+            heard = sounds.packets([*(end * source.base for end in ends[:-1]), None])
+            stamped = _stamped(file.parts, encoded, max(REORDER, source.reorder))
+            for (result, stamps), end in zip(stamped, ends, strict=True):
                 lengths = durations([pts for _, pts in result.packets], end)
                 for (packet, pts), dts, length in zip(result.packets, stamps, lengths, strict=True):
                     packet.stream, packet.time_base = stream, source.base
                     packet.pts, packet.dts, packet.duration = pts, dts, length
                     container.mux(packet)
-                for sound in sounds:
-                    sound.until(end * source.base)
+                container.mux(next(heard, []))
                 frames, missing = frames + len(result.packets), missing + result.missing
             if not frames:
                 raise VideoProcessingError(f"not one picture for {str(file.path)!r} can be decoded")
-            for sound in sounds:
-                sound.until(None)
-        finally:
-            for sound in sounds:
-                sound.close()
     if missing:
         notes = (*notes, f"{missing} pictures of {source.path!r} cannot be decoded; those before them stand longer")
     spans = tuple(
@@ -126,7 +123,7 @@ def write_file(source: Source, file: File, encoded: Iterator[Encoded], coding: C
         for c in file.cuts
     )
     copied = sum(p.cut.last - p.cut.first for p in file.parts if p.copied)
-    return Clip(file.path, spans, float(end * source.base), frames, copied, notes)
+    return Clip(file.path, spans, float(ends[-1] * source.base), frames, copied, notes)
 
 
 def _stream(source: Source, file: File, coding: Coding, container: Any) -> Any:
@@ -139,10 +136,8 @@ def _stream(source: Source, file: File, coding: Coding, container: Any) -> Any:
     return copying_stream(source, container, header)
 
 
-def _stamped(
-    parts: Sequence[Part], encoded: Iterator[Encoded], reorder: int
-) -> Iterator[tuple[Part, Encoded, list[int]]]:
-    """Each part with what became of it, and when its packets are to be decoded."""
+def _stamped(parts: Sequence[Part], encoded: Iterator[Encoded], reorder: int) -> Iterator[tuple[Encoded, list[int]]]:
+    """What became of each part, and when its packets are to be decoded."""
     waiting: deque[Encoded] = deque()
 
     def stamps() -> Iterator[list[int]]:
@@ -150,5 +145,5 @@ def _stamped(
             waiting.append(next(encoded))
             yield [pts for _, pts in waiting[-1].packets]
 
-    for part, out in zip(parts, decode_stamps(stamps(), reorder), strict=True):
-        yield part, waiting.popleft(), out
+    for out in decode_stamps(stamps(), reorder):
+        yield waiting.popleft(), out

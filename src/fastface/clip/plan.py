@@ -16,7 +16,7 @@ from fastface.errors import InputValidationError
 from fastface.timeline import Identity, Timeline
 from fastface.timeline.edit import spans_of_tracks
 
-_PART_SECONDS = 8.0  # long enough that beginning anew costs little, short enough that its packets fit into memory
+_PART_SECONDS = 4.0  # long enough that beginning anew costs little, short enough that a minute keeps many cores busy
 _LARGEST = 8192  # pixels
 
 

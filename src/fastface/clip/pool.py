@@ -33,7 +33,7 @@ class Pool:
         progress: Progress | None,
     ) -> None:  # fmt: skip
         self.source, self.parts, self.coding, self.pictures = source, parts, coding, pictures
-        self.ahead, self.threads = 2 * workers, max(workers // len(parts), 1)
+        self.ahead, self.threads = 2 * workers, -(-workers // len(parts))
         self.pool = ThreadPoolExecutor(workers, thread_name_prefix="fastface-clip")
         self.stop, self.lock = threading.Event(), threading.Lock()
         self.done, self.total = 0, sum(p.cut.last - p.cut.first for p in parts)

@@ -7,7 +7,10 @@ many cuts there are. Where the source has no sound for a moment there is silence
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from typing import Any
 
@@ -22,6 +25,9 @@ from fastface.encode.sound import aac_stream
 _EARLIER = Fraction(1, 2)
 """Seconds before a cut from which sound is decoded: the first samples after a seek are not yet right."""
 
+_AHEAD = 16
+"""Parts of a clip whose sound is encoded before their pictures are asked for: a minute of AAC is a megabyte."""
+
 _STRAY = Fraction(5, 1000)
 """Seconds by which a time stamp may depart from the count of samples. Matroska's are rounded to a millisecond, so
 smaller differences say nothing; larger ones are gaps, or a clock that runs apart, and are followed."""
@@ -34,11 +40,11 @@ class Sound:
         source: the video.
         index: of the sound stream.
         cuts: of the clip, one after the other.
-        container: to write to.
+        container: to which the stream is added; its packets are muxed by whoever asks for them.
     """
 
     def __init__(self, source: Source, index: int, cuts: Sequence[Cut], container: Any) -> None:
-        self.source, self.cuts, self.container = source, cuts, container
+        self.source, self.cuts = source, cuts
         self.file = open_container(source.path)
         self.track = self.file.streams[index]
         self.stream, self._resampler = aac_stream(container, self.track.codec_context)
@@ -48,19 +54,22 @@ class Sound:
         self._next: Any = None
         self._over = False
 
-    def until(self, seconds: Fraction | None) -> None:
-        """Write what is heard before a time of the clip; None: all that is left."""
+    def until(self, seconds: Fraction | None) -> list[Any]:
+        """Packets of what is heard before a time of the clip, from where the last call ended; None: of all that is
+        left."""
+        packets: list[Any] = []
         while not self._over:
             if self._next is None:
                 self._next = next(self._blocks, None)
             if self._next is None:
                 self._over = True
-                self.container.mux(self.stream.encode(None))
-                return
+                packets += self.stream.encode(None)
+                break
             if seconds is not None and self._next.pts >= seconds * self.rate:
-                return
-            self.container.mux(self.stream.encode(self._next))
+                break
+            packets += self.stream.encode(self._next)
             self._next = None
+        return packets
 
     def close(self) -> None:
         """Release the file."""
@@ -143,6 +152,51 @@ class Sound:
                 yield from decode_packet(packet)
             except av.error.InvalidDataError:
                 continue
+
+
+class Sounds:
+    """All sound tracks of a clip, encoded by a thread of their own some way ahead of the pictures.
+
+    Args:
+        source: the video.
+        cuts: of the clip, one after the other.
+        container: to which the streams are added.
+    """
+
+    def __init__(self, source: Source, cuts: Sequence[Cut], container: Any) -> None:
+        self._tracks: list[Sound] = []
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="fastface-sound")
+        self._coming: deque[Future[list[Any]]] = deque()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            for index in source.sounds:
+                self._tracks.append(Sound(source, index, cuts, container))
+            undo.pop_all()
+
+    def packets(self, ends: Iterable[Fraction | None]) -> Iterator[list[Any]]:
+        """For each time of the clip, in ascending order, the packets of what is heard before it; None: of all that is
+        left. The work on the first of them begins with this call; the container's header must be written by then."""
+        left = iter(ends)
+        self._submit(itertools.islice(left, _AHEAD))
+        return self._given(left)
+
+    def _submit(self, ends: Iterable[Fraction | None]) -> None:
+        self._coming.extend(self._pool.submit(self._until, end) for end in ends if self._tracks)
+
+    def _given(self, left: Iterator[Fraction | None]) -> Iterator[list[Any]]:
+        while self._coming:
+            packets = self._coming.popleft().result()
+            self._submit(itertools.islice(left, 1))
+            yield packets
+
+    def _until(self, seconds: Fraction | None) -> list[Any]:
+        return [packet for track in self._tracks for packet in track.until(seconds)]
+
+    def close(self) -> None:
+        """End the thread and release the files."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for track in self._tracks:
+            track.close()
 
 
 def _silence(channels: int, count: int) -> Iterator[NDArray[np.float32]]:

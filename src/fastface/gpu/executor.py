@@ -6,6 +6,7 @@ import os
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -57,14 +58,17 @@ class CudaExecutor:
         self._torch_device = torch.device("cuda", device)
         self.device = torch.cuda.get_device_name(device)
         dtype = torch.float16 if settings.precision == "fp16" else torch.float32
-        # Detectors with buffers and a stream each, by turns: where one batch has too little work for the whole GPU,
-        # another fills it.
-        self._lanes = [
-            (CudaMTCNN(settings.detector, device, settings.precision), torch.cuda.Stream(self._torch_device))
-            for _ in range(_LANES)
-        ]
+        # The embedder's weights are read, checked and folded while CuPy is imported and the kernels are loaded.
+        with ThreadPoolExecutor(1, thread_name_prefix="fastface-weights") as aside:
+            embedder = aside.submit(CudaEmbedder, spec, self._torch_device, dtype)
+            # Detectors with buffers and a stream each, by turns: where one batch has too little work for the whole GPU,
+            # another fills it.
+            self._lanes = [
+                (CudaMTCNN(settings.detector, device, settings.precision), torch.cuda.Stream(self._torch_device))
+                for _ in range(_LANES)
+            ]
+            self._embedder = embedder.result()
         self._turn = 0
-        self._embedder = CudaEmbedder(spec, self._torch_device, dtype)
         self._detector, self._detecting = self._lanes[0]
         self._embedding = torch.cuda.Stream(self._torch_device)
         self._crops = CropQueue(self._detector)
