@@ -111,6 +111,25 @@ def test_a_session_that_is_left_in_the_middle(tmp_path: Path) -> None:
     assert maker.made[0].opened == maker.made[0].closed
 
 
+def test_sessions_end_as_soon_as_no_part_is_to_come(tmp_path: Path) -> None:
+    make(tmp_path / "clip.mp4", CLIPS["h264_closed"])
+    source = open_source(tmp_path / "clip.mp4")
+    camera = wandering(np.random.default_rng(1), source, np.ones(len(source.stamps), bool))
+    maker = FakeGpu.maker()
+    gpu = on_gpu.OnGpu(source, lambda reader: Follow(camera, (48, 64)), parts=3, _backend=maker, _cutter=PillowCutter)
+    list(gpu(Cut(0, 10), 1))
+    (device,) = maker.made
+    assert (device.opened, device.closed) == (1, 0)
+    second = gpu(Cut(10, 20), 1)
+    next(second)
+    assert [n for n, _ in gpu(Cut(20, 30), 1)] == list(range(20, 30))
+    assert (device.opened, device.closed) == (2, 1), "the last part has begun: its session serves nobody after it"
+    assert [n for n, _ in second] == list(range(11, 20))
+    assert (device.opened, device.closed) == (2, 2)
+    gpu.close()
+    assert (device.opened, device.closed) == (2, 2)
+
+
 def test_what_a_gpu_does_not_cut(tmp_path: Path) -> None:
     make(tmp_path / "clip.mp4", CLIPS["hevc_10bit"])
     source = open_source(tmp_path / "clip.mp4")
@@ -125,9 +144,9 @@ def test_the_device_of_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     used: list[Any] = []
 
     class Watched(on_gpu.OnGpu):
-        def __init__(self, source: Any, layout_of: Any, device_id: int) -> None:
+        def __init__(self, source: Any, layout_of: Any, device_id: int, parts: int) -> None:
             used.append(device_id)
-            super().__init__(source, layout_of, device_id, _backend=FakeGpu.maker(), _cutter=PillowCutter)
+            super().__init__(source, layout_of, device_id, parts, _backend=FakeGpu.maker(), _cutter=PillowCutter)
 
     monkeypatch.setattr(on_gpu, "OnGpu", Watched)
     monkeypatch.setattr("fastface.executor.gpu_problem", lambda number=0: None)

@@ -60,14 +60,19 @@ def make_clips(
         checked_target(file.path, source.path)
     parts = [part for file in files for part in file.parts]
     with contextlib.ExitStack() as stack:
-        pictures = _pictures(source, layout_of, number, notes, stack)
+        pictures = _pictures(source, layout_of, len(parts), number, notes, stack)
         pool = stack.enter_context(Pool(source, parts, coding, pictures, workers or cores(), progress))
         encoded = iter(pool)
         return tuple(write_file(source, file, encoded, coding, tuple(notes)) for file in files)
 
 
 def _pictures(
-    source: Source, layout_of: LayoutOf | None, gpu: int | None, notes: list[str], stack: contextlib.ExitStack
+    source: Source,
+    layout_of: LayoutOf | None,
+    parts: int,
+    gpu: int | None,
+    notes: list[str],
+    stack: contextlib.ExitStack,
 ) -> Pictures:
     """What gives the pictures; where it is not the GPU that was asked for, a note says why."""
     if layout_of is None:  # whole pictures: a GPU would only carry them to and fro
@@ -76,7 +81,7 @@ def _pictures(
         from fastface.clip.on_gpu import OnGpu
 
         try:
-            on_gpu = OnGpu(source, layout_of, gpu)
+            on_gpu = OnGpu(source, layout_of, gpu, parts)
         except Unsupported as error:
             notes.append(f"the pictures of {source.path!r} were decoded on the CPU: {error}")
         else:

@@ -42,6 +42,7 @@ class OnGpu:
         source: the video; `plain`, and no packet of it is damaged.
         layout_of: how windows are put together.
         device_id: number of the GPU.
+        parts: how many there will be that show pictures; None: nobody knows yet.
 
     Raises:
         Unsupported: NVDEC cannot decode this stream, or the source is not so.
@@ -49,12 +50,19 @@ class OnGpu:
     """
 
     def __init__(
-        self, source: Source, layout_of: LayoutOf, device_id: int = 0, *, _backend: Any = None, _cutter: Any = None
+        self,
+        source: Source,
+        layout_of: LayoutOf,
+        device_id: int = 0,
+        parts: int | None = None,
+        *,
+        _backend: Any = None,
+        _cutter: Any = None,
     ) -> None:
         if not source.plain or source.damaged:
             raise Unsupported("a GPU cuts 8-bit 4:2:0 that is not turned, interlaced or damaged")
         self._source, self._layout_of, self._device = source, layout_of, device_id
-        self._surfaces = SurfaceReader(source.path, device_id, _backend=_backend)
+        self._surfaces = SurfaceReader(source.path, device_id, parts, _backend=_backend)
         self._make_cutter = _cutter or CudaCutter
         self._lock = threading.Lock()
         self._cutters: list[Cutter] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -25,6 +26,8 @@ class SurfaceReader:
     Args:
         path: a file.
         device_id: number of the GPU.
+        stretches: how many there will be, so that sessions are ended as soon as none is to come, while others decode
+            still; None: at :meth:`close`.
 
     Attributes:
         form: of the frames, see :class:`fastface.decode.format.Format`.
@@ -37,8 +40,11 @@ class SurfaceReader:
         GPUError: the GPU, its driver or its library fails.
     """
 
-    def __init__(self, path: str | os.PathLike[str], device_id: int = 0, *, _backend: Any = None) -> None:
-        self._path = path
+    def __init__(
+        self, path: str | os.PathLike[str], device_id: int = 0, stretches: int | None = None, *, _backend: Any = None
+    ) -> None:
+        self._path, self._to_come = path, stretches
+        self._lock = threading.Lock()
         with contextlib.closing(VideoFile(path, DecodeStats())) as file:
             stream = examine(file)
         self.form, self._time_base = stream.form, stream.time_base
@@ -58,9 +64,7 @@ class SurfaceReader:
             Unsupported: the picture changes its size.
             GPUError: the GPU or its library fails.
         """
-        session = self._pool.take(self._kind)
-        if session is None:
-            session = self.backend.session()
+        session = self._session()
         session.adopt()
         clean = False
         try:
@@ -89,6 +93,17 @@ class SurfaceReader:
                 self._pool.give(self._kind, session)
             else:
                 session.close()
+
+    def _session(self) -> Session:
+        """A session for a stretch."""
+        session = self._pool.take(self._kind)
+        if self._to_come is not None:
+            with self._lock:
+                self._to_come -= 1
+                over = self._to_come == 0
+            if over:
+                self._pool.close()
+        return self.backend.session() if session is None else session
 
     def _from(
         self, session: Session, first: int, stop: int, back: float | None
