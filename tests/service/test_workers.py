@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +23,7 @@ import fastface
 from fastface.service.embedded import EmbeddedJobs
 from fastface.service.jobs import JobRequest
 from fastface.service.place import Place
-from fastface.service.worker import WorkerOptions
+from fastface.service.worker import Worker, WorkerOptions
 from fastface.service.workers import Workers
 from fastface.timeline import Timeline
 from film import MODEL
@@ -80,6 +83,69 @@ def test_jobs_are_done(jobs: Any, place: Place, options: WorkerOptions, wanted: 
     # Of the small one the time stamps repeat, so that no frame can be found by its time.
     assert place.pictured(good.result) == {p.id for p in place.timeline(good.result).identities}
     assert len(place.pictured(good.result)) == len(wanted.identities) >= 4
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, wanted: Timeline) -> list[str]:
+    """No device: a job's timeline is there at once, and its pictures as soon as the next job has the device, if there
+    is one. What happened, in order; of a job by the last of its name."""
+    from fastface.service.tasks import process
+
+    seen: list[str] = []
+
+    def timeline(work: Any, *arguments: Any) -> Timeline:
+        seen.append(f"device {work.job.request.name[-1]}")
+        return wanted
+
+    def pictures(timeline: Timeline, video: Path, path: Path) -> None:
+        begun = seen.count("pictures") + 1
+        seen.append("pictures")
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: sum(what.startswith("device") for what in seen) > begun, 3)
+        path.write_bytes(b"")
+        seen.append("end")
+
+    monkeypatch.setattr(process, "_timeline", timeline)
+    monkeypatch.setattr(process, "_write_pictures", pictures)
+    return seen
+
+
+def submitted(jobs: Any, count: int) -> list[Any]:
+    request = request_for("film.mp4")
+    return list(jobs.submit("ann", [replace(request, name=f"film {i}") for i in range(count)])[0])
+
+
+def test_the_device_has_the_next_job_while_one_ends(
+    jobs: Any, place: Place, options: WorkerOptions, quick: list[str]
+) -> None:
+    made = submitted(jobs, 3)
+    worker = Worker(jobs, place, "cpu", "one", options)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    over = [wait_over(jobs, job) for job in made]
+    worker.stopped.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert [job.state for job in over] == ["done"] * 3
+    # The third has to wait until the first is over: no more than two are in hand.
+    assert quick.index("device 1") < quick.index("end") < quick.index("device 2"), quick
+    assert len(quick) == 9
+
+
+def test_what_nobody_can_be_told_of_ends_a_worker(
+    jobs: Any, place: Place, options: WorkerOptions, quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its keeper then gives its jobs to another."""
+
+    def full(*arguments: Any, **more: Any) -> bool:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    (job,) = submitted(jobs, 1)
+    monkeypatch.setattr(jobs, "finish", full)
+    monkeypatch.setattr(jobs, "fail", full)
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        Worker(jobs, place, "cpu", "one", options).run()
+    assert jobs.get(job.id).state == "running"
 
 
 @pytest.mark.alone
@@ -192,7 +258,7 @@ def test_workers_end_with_the_service(place: Place, options: WorkerOptions, jobs
 import sys, time
 from fastface.service.embedded import EmbeddedJobs
 from fastface.service.place import Place
-from fastface.service.worker import WorkerOptions
+from fastface.service.worker import Worker, WorkerOptions
 from fastface.service.workers import Workers
 place = Place({str(place.folder)!r}, {str(place.root)!r})
 with Workers(EmbeddedJobs(place.database), place, ["cpu"], WorkerOptions.from_json({options.to_json()!r})) as workers:

@@ -15,6 +15,7 @@ import sqlite3
 import sys
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -29,6 +30,7 @@ from fastface.watch import Cancelled, Watch, watching
 _log = logging.getLogger("fastface.service")
 
 _IDLE = 0.2  # seconds between two looks for a job
+_AT_ONCE = 2  # jobs of a worker: one has the device, one comes to its end
 _GRACE = 8.0  # seconds that the running job gets to end
 _PATIENCE = 60.0  # seconds that the end of a job is told again, while nobody can be told
 _HURRY = 4.0  # the same, while this process ends
@@ -85,8 +87,23 @@ class WorkerOptions:
         return cls(**json.loads(text))
 
 
+class _Turn:
+    """A job's right to the device, until it needs it no more."""
+
+    def __init__(self, gate: threading.Semaphore) -> None:
+        self._gate = gate
+        self.held = True
+
+    def over(self) -> None:
+        """The device is free for the next job; said again it changes nothing."""
+        if self.held:
+            self.held = False
+            self._gate.release()
+
+
 class Worker:
-    """Takes jobs and does them.
+    """Takes jobs and does them. While one still comes to its end (pictures are made, files are stored), the device has
+    the next one.
 
     Args:
         jobs: where from.
@@ -99,42 +116,77 @@ class Worker:
     def __init__(self, jobs: Jobs, place: Place, device: str, name: str, options: WorkerOptions) -> None:
         self._jobs, self._place, self._name, self._options = jobs, place, name, options
         self._pipelines = Pipelines(device, options.embedder)
+        self._gate = threading.Semaphore(1)  # to the device, and to the pipelines
         self.stopped = threading.Event()
 
     def run(self) -> None:
-        """Work until :attr:`stopped` is set."""
-        while not self.stopped.is_set():
-            try:
-                claim = self._jobs.claim(self._name, self._options.lease)
-            except _AWAY as error:  # locked for long, the disk is full, or nothing answers
-                _log.warning("no job can be taken: %s", error)
-                claim = None
-            if claim is None:
-                self.stopped.wait(_IDLE)
-            else:
-                self.do(claim)
+        """Work until :attr:`stopped` is set.
+
+        Raises:
+            sqlite3.Error, OSError: of a job's end nobody could be told, for another reason than that nobody listens.
+        """
+        broken: list[BaseException] = []
+
+        def done(job: Future[None]) -> None:
+            room.release()
+            if (error := job.exception()) is not None:
+                broken.append(error)
+                self.stopped.set()
+
+        room = threading.Semaphore(_AT_ONCE)
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fastface-job") as threads:
+            while self._waited(room) and self._waited(self._gate):
+                claim = self._claimed()
+                if claim is None:
+                    self._gate.release()
+                    room.release()
+                    self.stopped.wait(_IDLE)
+                else:
+                    threads.submit(self._do_in_turn, claim, _Turn(self._gate)).add_done_callback(done)
         self.close()
+        if broken:
+            raise broken[0]
+
+    def _waited(self, gate: threading.Semaphore) -> bool:
+        """Wait for a gate; False: this worker ends."""
+        while not self.stopped.is_set():
+            if gate.acquire(timeout=_IDLE):
+                return True
+        return False
+
+    def _claimed(self) -> Claim | None:
+        try:
+            return self._jobs.claim(self._name, self._options.lease)
+        except _AWAY as error:  # locked for long, the disk is full, or nothing answers
+            _log.warning("no job can be taken: %s", error)
+            return None
 
     def close(self) -> None:
         """Let go of models."""
         self._pipelines.close()
 
     def do(self, claim: Claim) -> None:
-        """Do one job; what becomes of it is told to its keeper."""
+        """Do one job, once the device is free; what becomes of it is told to its keeper."""
+        self._gate.acquire()
+        self._do_in_turn(claim, _Turn(self._gate))
+
+    def _do_in_turn(self, claim: Claim, turn: _Turn) -> None:
         try:
-            self._do(claim)
+            self._do(claim, turn)
         except JobsUnavailable:  # what was made stays: who knows whether it counts
             _log.warning("job %s: nobody could be told of its end, and it is taken again", claim.job.id)
+        finally:
+            turn.over()
 
-    def _do(self, claim: Claim) -> None:
+    def _do(self, claim: Claim, turn: _Turn) -> None:
         job = claim.job
         with _Heart(self._jobs, claim, self._options, self.stopped) as heart:
             name = self._place.result_name(claim)
             over = False
             try:
                 with watching(Watch(heart.ends, heart.stage)):
-                    work = Work(claim, self._jobs, self._place, self._options, self._pipelines, heart.progress)
-                    do_task(work)
+                    parts = (self._jobs, self._place, self._options, self._pipelines)
+                    do_task(Work(claim, *parts, heart.progress, turn.over))
                 over = heart.last(lambda: self._jobs.finish(claim, name))
                 if not over:
                     self._place.remove_result(name)
@@ -146,7 +198,7 @@ class Worker:
             except JobsUnavailable:
                 raise
             except Exception as error:
-                over = self._failed(claim, heart, error)
+                over = self._failed(claim, heart, turn, error)
         if over:
             with contextlib.suppress(FastFaceError, OSError):
                 self._tidy(job.id)
@@ -159,7 +211,7 @@ class Worker:
             kept = job.state == "done" and job.request.kind == "process" and self._options.keep_uploads > 0
             self._place.tidy(job, keep_upload=kept)
 
-    def _failed(self, claim: Claim, heart: _Heart, error: Exception) -> bool:
+    def _failed(self, claim: Claim, heart: _Heart, turn: _Turn, error: Exception) -> bool:
         """Tell of an error; whether the job is over by it."""
         code = CODES.get(type(error).__name__, "internal")
         again = isinstance(error, GPUError | OSError | MemoryError | sqlite3.Error)
@@ -168,7 +220,7 @@ class Worker:
         else:  # what other code says is for the log, and not for whoever asked
             message = f"{type(error).__name__}; the service's log says more"
             _log.exception("job %s failed", claim.job.id)
-        if isinstance(error, GPUError):
+        if isinstance(error, GPUError) and turn.held:
             self.close()  # what a GPU's failure leaves behind is not used again
         told = heart.last(lambda: self._jobs.fail(claim, code, message, again=again))
         return told and self._jobs.get(claim.job.id).state == "failed"

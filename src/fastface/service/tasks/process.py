@@ -29,6 +29,7 @@ def run(work: Work) -> None:
     place, job = work.place, work.job
     video, limits = work.source()
     timeline = _timeline(work, video, limits)
+    work.free_device()  # what follows is the CPU's, and takes as long as many a video does on a GPU
     result = place.result_name(work.claim)
     pictures = place.faces(result)
     try:

@@ -32,6 +32,8 @@ class Work:
         options: see :class:`WorkerOptions`.
         pipelines: with their models.
         progress: called with the frames done and the frames there are (or None).
+        free_device: called where neither the device nor the pipelines are needed any more: the next job has them while
+            this one comes to its end. What does not call it has them until then.
     """
 
     claim: Claim
@@ -40,6 +42,7 @@ class Work:
     options: WorkerOptions
     pipelines: Pipelines
     progress: Callable[[int, int | None], None]
+    free_device: Callable[[], None]
 
     @property
     def job(self) -> Job:
