@@ -18,9 +18,11 @@ def decoder_use(work: Callable[[], T]) -> tuple[T, float]:
     less than ten.
     """
     import pynvml
+    import torch
 
     pynvml.nvmlInit()
-    device = pynvml.nvmlDeviceGetHandleByIndex(0)
+    # Not by number: NVML counts GPUs that CUDA_VISIBLE_DEVICES hides.
+    device = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
     over, seen = threading.Event(), list[int]()
 
     def watch() -> None:
