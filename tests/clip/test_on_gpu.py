@@ -6,6 +6,7 @@ The kernel itself is compared with Pillow in tests/detect/test_cuda_simulated.py
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class PillowCutter:
     def cut(self, session: Any, frame_of: np.ndarray, window: np.ndarray) -> np.ndarray:
         width, height = self.form.width, self.form.height
         w, h = self.window
+        assert session.stream == threading.get_ident(), "what it queued is waited for, in its thread"
         for v, (slot, box) in enumerate(zip(frame_of, window, strict=True)):
             uv = self.block[slot, height:]
             y = np.ascontiguousarray(self.block[slot, :height, :width])

@@ -46,12 +46,17 @@ class FakeSession:
     def __init__(self, backend: FakeGpu) -> None:
         self.backend = backend
         self.context: Any = None
-        self.stream = threading.get_ident()
+        self._stream: int | None = threading.get_ident()
         self.lent: list[np.ndarray] = []
         backend.opened += 1
 
+    @property
+    def stream(self) -> int:
+        assert self._stream is not None, "the session was closed"
+        return self._stream
+
     def adopt(self) -> None:
-        self.stream = threading.get_ident()
+        self._stream = threading.get_ident()
 
     def decode(self, coded: Any, tag: int) -> list[tuple[int, Any]]:
         assert threading.get_ident() == self.stream, "a session belongs to one thread"
@@ -92,6 +97,7 @@ class FakeSession:
         return None if shape == (form.rows, form.row) else f"the picture changes size in mid-stream (to {shape})"
 
     def copy(self, surface: np.ndarray, block: np.ndarray, slot: int) -> None:
+        assert self.stream
         block[slot] = surface
 
     def wait(self, event: FakeEvent) -> None:
@@ -101,6 +107,7 @@ class FakeSession:
         event.record(self.stream)
 
     def close(self) -> None:
+        self._stream = None
         self.backend.closed += 1
 
 

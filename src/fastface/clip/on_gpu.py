@@ -75,21 +75,25 @@ class OnGpu:
         with contextlib.closing(Reader(source)) as aside:  # of what is held: so that the pictures go on
             layout = self._layout_of(aside)
             cutter = self._take(layout.window)
+            begin = max(i for i in source.safe if i <= cut.first)
+            first, stop = source.stamp(begin), source.stamp(cut.last)
+            numbers: list[int] = []
             try:
-                begin = max(i for i in source.safe if i <= cut.first)
-                first, stop = source.stamp(begin), source.stamp(cut.last)
-                numbers: list[int] = []
-                for stamp, session, surface in self._surfaces.pictures(first, stop):
-                    number = int(np.searchsorted(source.stamps, stamp))
-                    if number < cut.first or source.stamps[number] != stamp:
-                        continue
-                    session.copy(surface, cutter.block, len(numbers))
-                    numbers.append(number)
-                    if len(numbers) == BATCH:
+                with (
+                    self._surfaces.session() as session,
+                    contextlib.closing(self._surfaces.pictures(session, first, stop)) as surfaces,
+                ):
+                    for stamp, surface in surfaces:
+                        number = int(np.searchsorted(source.stamps, stamp))
+                        if number < cut.first or source.stamps[number] != stamp:
+                            continue
+                        session.copy(surface, cutter.block, len(numbers))
+                        numbers.append(number)
+                        if len(numbers) == BATCH:
+                            yield from self._shown(layout, cutter, session, numbers)
+                            numbers = []
+                    if numbers:
                         yield from self._shown(layout, cutter, session, numbers)
-                        numbers = []
-                if numbers:
-                    yield from self._shown(layout, cutter, session, numbers)
             except Unsupported as error:
                 raise VideoProcessingError(f"{source.path!r} cannot be cut: {error}") from error
             finally:

@@ -52,50 +52,13 @@ class SurfaceReader:
         self._kind = (device_id, stream.form, stream.parameters)
         self._pool = SessionPool()
 
-    def pictures(self, first: int, stop: int) -> Iterator[tuple[int, Session, Any]]:
-        """The frames with time stamps first <= pts < stop, in the order shown: time stamp, session, and surface, which
-        is overwritten when the next one is asked for.
-
-        Args:
-            first: at which a decoder can begin, if the first frame shall not be missing.
-            stop: in the stream's time base.
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session for a stretch, for this thread; within the block its surfaces may be read.
 
         Raises:
-            Unsupported: the picture changes its size.
             GPUError: the GPU or its library fails.
         """
-        session = self._session()
-        session.adopt()
-        clean = False
-        try:
-            for back in (*BACK, None):
-                frames = self._from(session, first, stop, back)
-                frame = next(frames, None)
-                # Seeking is only as good as the container's index: what it misses is looked for further back.
-                if back is None or (frame is not None and frame[0] == first):
-                    break
-                frames.close()
-            if frame is not None:
-                yield frame[0], session, frame[1]
-                for stamp, surface in frames:
-                    yield stamp, session, surface
-            clean = True
-        except GeneratorExit:
-            frames.close()
-            clean = True
-            raise
-        except (FastFaceError, Unsupported):
-            raise
-        except Exception as error:
-            raise GPUError(f"NVDEC failed in {os.fspath(self._path)!r}: {first_line(error)}") from error
-        finally:
-            if clean:
-                self._pool.give(self._kind, session)
-            else:
-                session.close()
-
-    def _session(self) -> Session:
-        """A session for a stretch."""
         session = self._pool.take(self._kind)
         if self._to_come is not None:
             with self._lock:
@@ -103,7 +66,47 @@ class SurfaceReader:
                 over = self._to_come == 0
             if over:
                 self._pool.close()
-        return self.backend.session() if session is None else session
+        if session is None:
+            session = self.backend.session()
+        session.adopt()
+        try:
+            yield session
+        except GeneratorExit:  # who wanted pictures has had enough
+            self._pool.give(self._kind, session)
+            raise
+        except BaseException:
+            session.close()
+            raise
+        self._pool.give(self._kind, session)
+
+    def pictures(self, session: Session, first: int, stop: int) -> Generator[tuple[int, Any], None, None]:
+        """The frames with time stamps first <= pts < stop, in the order shown: time stamp and surface, which is
+        overwritten when the next one is asked for. Before the session's block ends this must be through, or closed.
+
+        Args:
+            session: of :meth:`session`.
+            first: at which a decoder can begin, if the first frame shall not be missing.
+            stop: in the stream's time base.
+
+        Raises:
+            Unsupported: the picture changes its size.
+            GPUError: the GPU or its library fails.
+        """
+        try:
+            for back in (*BACK, None):
+                with contextlib.closing(self._from(session, first, stop, back)) as frames:
+                    frame = next(frames, None)
+                    # Seeking is only as good as the container's index: what it misses is looked for further back.
+                    if back is not None and (frame is None or frame[0] != first):
+                        continue
+                    if frame is not None:
+                        yield frame
+                        yield from frames
+                    return
+        except (FastFaceError, Unsupported):
+            raise
+        except Exception as error:
+            raise GPUError(f"NVDEC failed in {os.fspath(self._path)!r}: {first_line(error)}") from error
 
     def _from(
         self, session: Session, first: int, stop: int, back: float | None
