@@ -196,11 +196,11 @@ class TestFiles:
 
         monkeypatch.setattr(plan, "_PART_SECONDS", 0.6)
         wide = timeline_of(coded, {"Ann": [(0.5, 7.5)]})
-        for workers in (1, 5):
+        for workers in (1, 5, 40):  # the last are more than there are parts
             (clip,) = wide.clips(coded.path, "Ann", folder=tmp_path / str(workers), workers=workers)
             assert_in_step(coded, clip)
-        one, many = (tmp_path / w / "Ann-001.mp4" for w in "15")
-        assert one.read_bytes() == many.read_bytes()
+        one, many, idle = ((tmp_path / w / "Ann-001.mp4").read_bytes() for w in ("1", "5", "40"))
+        assert one == many == idle
 
     def test_no_more_parts_are_on_their_way_than_fit(self, coded, tmp_path, monkeypatch):
         """Memory: with parts of 16 pictures, no part is begun before the fourth before it was written."""

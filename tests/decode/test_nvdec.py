@@ -248,8 +248,8 @@ class TestScheduling:
                         decoder.hold_back(waiting > 0)
             return most, out
 
-        # What the others had decoded when they were held back: a batch ready and a batch begun each. This thread may come
-        # late to hold them back, or early to take what they have; a decoder that is not held back never has so few.
+        # What the others had decoded when they were held back: a batch ready and a batch begun each. This thread may
+        # come late to hold them back, or early to take what they have; one that is not held back has more at times.
         most, free, held = 3 * 2 * 8 + 8, 0, 600
         for _ in range(5):
             (now_free, a), (now_held, b) = early(False), early(True)

@@ -91,7 +91,7 @@ def encode_part(
         part: which pictures.
         coding: the same for all parts of a clip.
         pictures: what is shown.
-        threads: of the decoder and of the encoder.
+        threads: of the decoder.
         stop: set where the result is no longer wanted.
         count: called with the number of pictures done since it was called last.
 
@@ -99,7 +99,7 @@ def encode_part(
         Stopped: it was not wanted any more.
         VideoProcessingError: the picture changes its size.
     """
-    encoder = coding.encoder(threads)
+    encoder = coding.encoder()
     base = source.stamp(part.cut.first) - part.offset
     packets: list[tuple[Any, int]] = []
     done = 0

@@ -67,21 +67,22 @@ class Coding:
         self._apply(stream.codec_context)
         return stream
 
-    def encoder(self, threads: int) -> Any:
-        """An encoder without a container (av.VideoCodecContext)."""
+    def encoder(self) -> Any:
+        """An encoder without a container (av.VideoCodecContext). It has one thread: with more, libx264 does not always
+        give the same bytes."""
         import av
 
         context: Any = _with_libx264(lambda: av.CodecContext.create("libx264", "w"))
         context.options = self._options()
         context.framerate = self.rate
         context.flags |= _GLOBAL_HEADER
-        context.thread_count = threads
+        context.thread_count = 1
         self._apply(context)
         return context
 
     def header(self) -> bytes:
         """The parameter sets that every encoder of this coding gives, in Annex B."""
-        encoder = self.encoder(1)
+        encoder = self.encoder()
         encoder.open()
         return bytes(encoder.extradata)
 
@@ -89,7 +90,7 @@ class Coding:
         return {**_OPTIONS, "x264-params": f"sps-id={self.sets}"} if self.sets else dict(_OPTIONS)
 
     def _apply(self, context: Any) -> None:
-        # Not slices, PyAV's default: they take 16% more bytes, and on busy cores not the same ones every time.
+        # Not slices, PyAV's default: they take 16% more bytes.
         context.thread_type = "FRAME"
         context.width, context.height, context.pix_fmt = *self.size, "yuv420p"
         context.time_base = self.base
