@@ -135,14 +135,17 @@ class Worker:
 
         room = threading.Semaphore(_AT_ONCE)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fastface-job") as threads:
-            while self._waited(room) and self._waited(self._gate):
-                claim = self._claimed()
-                if claim is None:
-                    self._gate.release()
-                    room.release()
-                    self.stopped.wait(_IDLE)
-                else:
-                    threads.submit(self._do_in_turn, claim, _Turn(self._gate)).add_done_callback(done)
+            try:
+                while self._waited(room) and self._waited(self._gate):
+                    claim = self._claimed()
+                    if claim is None:
+                        self._gate.release()
+                        room.release()
+                        self.stopped.wait(_IDLE)
+                    else:
+                        threads.submit(self._do_in_turn, claim, _Turn(self._gate)).add_done_callback(done)
+            finally:
+                self.stopped.set()  # where no job can be taken for a reason of its own: those in hand are given back
         self.close()
         if broken:
             raise broken[0]
