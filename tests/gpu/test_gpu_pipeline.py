@@ -145,6 +145,7 @@ def little_memory(video: str, precision: str, left: int) -> None:
     """With nearly all of the GPU's memory taken, fewer frames go through at once, with the same result; afterwards
     everything is as before."""
     import torch
+    from taking import all_but
 
     from fastface.decode import LibavDecoder
     from fastface.detect.cuda import CudaMTCNN
@@ -160,7 +161,7 @@ def little_memory(video: str, precision: str, left: int) -> None:
     del detector
     torch.cuda.empty_cache()
     small = CudaMTCNN(DetectorSettings(), precision=precision)
-    hog = torch.empty(torch.cuda.mem_get_info()[0] - (left << 20), dtype=torch.uint8, device="cuda")
+    hog = all_but(left)
     got = small.detect(frames)
     assert small.frames_a_pass == small.fewest < 16
     other, rest = CudaMTCNN(DetectorSettings(min_face_size=12)), []
@@ -170,8 +171,7 @@ def little_memory(video: str, precision: str, left: int) -> None:
                 rest.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
     with pytest.raises(fastface.GPUMemoryError, match="a single frame of 1920 x 1080"):
         other.detect(frames)
-    for taken in (*rest, hog):
-        taken.untyped_storage().resize_(0)  # given back whoever still has a reference
+    del rest, hog
     torch.cuda.empty_cache()
     assert len(wanted) > 100
     for name in ("row", "box", "score", "landmarks"):

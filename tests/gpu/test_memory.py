@@ -43,6 +43,7 @@ def run(video: str, stage: str) -> None:
     import importlib
 
     import torch
+    from taking import all_but
 
     import fastface
 
@@ -54,7 +55,7 @@ def run(video: str, stage: str) -> None:
     def take_away(left: int) -> None:
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
-        hog.append(torch.empty(torch.cuda.mem_get_info()[0] - (left << 20), dtype=torch.uint8, device="cuda"))
+        hog.append(all_but(left))
 
     if stage == "nothing left":
         with fastface.Pipeline(device="cuda", embedder=EMBEDDER, cpu_fallback=True, every=8) as pipeline:
