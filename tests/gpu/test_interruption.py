@@ -1,0 +1,136 @@
+"""Runs on a GPU that are ended from outside: quickly, with nothing left behind, and they go on where they were."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastface
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "decode"))
+
+pytestmark = [pytest.mark.gpu, pytest.mark.media, pytest.mark.alone]
+
+DEVICE, EMBEDDER = "cuda", "facenet-msceleb1m"
+FRAMES = 40_000
+"""Ten seconds of an H100."""
+
+
+@pytest.fixture(scope="module")
+def long(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from decode_clips import loop
+
+    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    loop(media / "crowd.mp4", path, FRAMES)
+    return path
+
+
+def used() -> int:
+    """Bytes of the GPU's memory that all processes use."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    return total - free
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_ends_within_two_seconds(long: Path, tmp_path: Path, number: int, code: int, word: str) -> None:
+    before = used()
+    command = [sys.executable, "-m", "fastface", "--log-format", "json", "process", str(long), "--device", DEVICE,
+               "--embedder", EMBEDDER, "-o", str(tmp_path / "a.json")]  # fmt: skip
+    # Where a shell runs this in the background, SIGINT is ignored, and would be by the child.
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
+    assert process.stderr is not None
+    assert '"started"' in process.stderr.readline()
+    deadline = time.monotonic() + 30
+    while used() < before + (1 << 30) and time.monotonic() < deadline:  # sessions, ring and buffers are there
+        time.sleep(0.02)
+    time.sleep(0.5)
+    begin = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    seconds = time.monotonic() - begin
+    print(f"{word}: ended after {seconds:.2f} s")
+    assert process.returncode == code, errors
+    assert word in errors
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
+    assert seconds < 2
+    assert used() <= before + (64 << 20)
+
+
+def test_killed_it_goes_on(long: Path, tmp_path: Path) -> None:
+    """SIGKILL after a checkpoint: the timeline is that of an unbroken run."""
+    path = tmp_path / "a.checkpoint"
+    code = ("import sys, fastface\n"
+            f"fastface.process(sys.argv[1], device={DEVICE!r}, embedder={EMBEDDER!r}, checkpoint=sys.argv[2],\n"
+            "                 checkpoint_seconds=0.5,\n"
+            "                 progress=lambda done, total: print(done, flush=True))\n")  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-c", code, str(long), str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) > FRAMES // 5 and path.exists():
+            break
+    process.kill()
+    process.stdout.close()
+    assert process.wait(30) == -signal.SIGKILL
+    assert path.exists()
+    first: list[int] = []
+    with fastface.Pipeline(device=DEVICE, embedder=EMBEDDER) as pipeline:
+        got = pipeline.process(long, checkpoint=path, progress=lambda done, total: first.append(done))
+        wanted = pipeline.process(long)
+    assert first[0] > FRAMES // 20, "it did not begin anew"
+    assert not path.exists()
+    for column in ("frame", "track", "identity"):
+        np.testing.assert_array_equal(getattr(got.faces, column), getattr(wanted.faces, column), err_msg=column)
+    np.testing.assert_allclose(got.faces.box, wanted.faces.box, atol=0.01)
+
+
+def test_cancelling_ends_the_work(long: Path) -> None:
+    """`aprocess`: within a second, and the event loop goes on meanwhile."""
+    lags: list[float] = []
+
+    async def ticks() -> None:
+        while True:
+            begin = time.perf_counter()
+            await asyncio.sleep(0.002)
+            lags.append(time.perf_counter() - begin - 0.002)
+
+    async def follow(pipeline: fastface.Pipeline, seen: asyncio.Event) -> None:
+        async for event in fastface.aprocess(long, pipeline=pipeline):
+            if event.stage == "frames":
+                seen.set()
+
+    async def main(pipeline: fastface.Pipeline) -> float:
+        seen = asyncio.Event()
+        task = asyncio.create_task(follow(pipeline, seen))
+        await asyncio.wait_for(seen.wait(), 60)
+        meter = asyncio.create_task(ticks())
+        await asyncio.sleep(2)
+        assert not task.done()
+        meter.cancel()
+        begin = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return time.monotonic() - begin
+
+    with fastface.Pipeline(device=DEVICE, embedder=EMBEDDER) as pipeline:
+        seconds = asyncio.run(main(pipeline))
+        again = pipeline.process(long)
+    late = np.array(lags) * 1000
+    print(f"cancelled after {seconds * 1000:.0f} ms; {len(late)} ticks, late by {np.median(late):.2f} ms at the "
+          f"median, {np.quantile(late, 0.99):.2f} at 99%, {late.max():.1f} at most, {(late > 10).sum()} over 10")  # fmt: skip
+    assert seconds < 1
+    assert np.quantile(late, 0.99) < 10
+    assert again.run["frames_decoded"] >= FRAMES
