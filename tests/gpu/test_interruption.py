@@ -130,7 +130,8 @@ def test_cancelling_ends_the_work(long: Path) -> None:
         again = pipeline.process(long)
     late = np.array(lags) * 1000
     print(f"cancelled after {seconds * 1000:.0f} ms; {len(late)} ticks, late by {np.median(late):.2f} ms at the "
-          f"median, {np.quantile(late, 0.99):.2f} at 99%, {late.max():.1f} at most, {(late > 10).sum()} over 10")  # fmt: skip
+          f"median, {np.quantile(late, 0.99):.2f} at 99%, {late.max():.1f} at most, "
+          f"{(late > 10).sum()} over 10")  # fmt: skip
     assert seconds < 1
     assert np.quantile(late, 0.99) < 10
     assert again.run["frames_decoded"] >= FRAMES
