@@ -18,11 +18,11 @@ def decoder_use(work: Callable[[], T]) -> tuple[T, float]:
     less than ten.
     """
     import pynvml
-    import torch
+
+    from fastface.faults import current_gpu
 
     pynvml.nvmlInit()
-    # Not by number: NVML counts GPUs that CUDA_VISIBLE_DEVICES hides.
-    device = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
+    device = current_gpu(pynvml)
     over, seen = threading.Event(), list[int]()
 
     def watch() -> None:

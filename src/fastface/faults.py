@@ -93,7 +93,7 @@ def memory_now() -> str:
     return f" ({state['memory_free'] >> 20:,} of {state['memory_total'] >> 20:,} MiB are free)"
 
 
-def _current_gpu(nvml: Any) -> Any:
+def current_gpu(nvml: Any) -> Any:
     """NVML's handle of torch's current GPU; of the first where torch has none yet. NVML numbers them its own way."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
@@ -113,7 +113,7 @@ def gpu_state() -> dict[str, Any] | None:
     except Exception:  # no module, no driver, no GPU: whatever it is, there is nothing to tell
         return None
     try:
-        device = _current_gpu(pynvml)
+        device = current_gpu(pynvml)
         memory = pynvml.nvmlDeviceGetMemoryInfo(device)
         return {
             "name": str(pynvml.nvmlDeviceGetName(device)),

@@ -1,4 +1,4 @@
-"""Detectors on the GPU; the tests of kernels without one have their own."""
+"""Detectors on the GPU. For tests of kernels without one it is the same ones, with a `torch` of their own."""
 
 from __future__ import annotations
 

@@ -31,20 +31,6 @@ def torch(gpu):
         yield install(gpu, monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def cascade(torch):
-    from fastface.detect.cuda import CudaMTCNN
-
-    return CudaMTCNN(DetectorSettings(), precision="fp32")
-
-
-@pytest.fixture(scope="module")
-def half(torch):
-    from fastface.detect.cuda import CudaMTCNN
-
-    return CudaMTCNN(DetectorSettings(), precision="fp16")
-
-
 @pytest.fixture(params=["first to last", "last to first"])
 def order(gpu, request):
     """A barrier that is missing shows where threads come in another order."""

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import fastface
+from ending import ENDS, seconds_to_end
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "decode"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("decode", "aio")]
 
 pytestmark = [pytest.mark.gpu, pytest.mark.media, pytest.mark.alone]
 
@@ -40,31 +41,18 @@ def used() -> int:
     return total - free
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
-)
-def test_ends_within_two_seconds(long: Path, tmp_path: Path, number: int, code: int, word: str) -> None:
+@pytest.mark.parametrize("end", ENDS, ids=[word for _, _, word in ENDS])
+def test_ends_within_two_seconds(long: Path, tmp_path: Path, end: tuple[int, int, str]) -> None:
     before = used()
-    command = [sys.executable, "-m", "fastface", "--log-format", "json", "process", str(long), "--device", DEVICE,
-               "--embedder", EMBEDDER, "-o", str(tmp_path / "a.json")]  # fmt: skip
-    # Where a shell runs this in the background, SIGINT is ignored, and would be by the child.
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
-    assert process.stderr is not None
-    assert '"started"' in process.stderr.readline()
-    deadline = time.monotonic() + 30
-    while used() < before + (1 << 30) and time.monotonic() < deadline:  # sessions, ring and buffers are there
-        time.sleep(0.02)
-    time.sleep(0.5)
-    begin = time.monotonic()
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
-    seconds = time.monotonic() - begin
-    print(f"{word}: ended after {seconds:.2f} s")
-    assert process.returncode == code, errors
-    assert word in errors
-    assert "Traceback" not in errors
-    assert list(tmp_path.iterdir()) == []
+
+    def wait() -> None:
+        deadline = time.monotonic() + 30
+        while used() < before + (1 << 30) and time.monotonic() < deadline:  # sessions, ring and buffers are there
+            time.sleep(0.02)
+        time.sleep(0.5)
+
+    seconds = seconds_to_end(long, tmp_path, DEVICE, EMBEDDER, end, wait)
+    print(f"{end[2]}: ended after {seconds:.2f} s")
     assert seconds < 2
     assert used() <= before + (64 << 20)
 
@@ -98,13 +86,9 @@ def test_killed_it_goes_on(long: Path, tmp_path: Path) -> None:
 
 def test_cancelling_ends_the_work(long: Path) -> None:
     """`aprocess`: within a second, and the event loop goes on meanwhile."""
-    lags: list[float] = []
+    from lag import measure
 
-    async def ticks() -> None:
-        while True:
-            begin = time.perf_counter()
-            await asyncio.sleep(0.002)
-            lags.append(time.perf_counter() - begin - 0.002)
+    lags: list[float] = []
 
     async def follow(pipeline: fastface.Pipeline, seen: asyncio.Event) -> None:
         async for event in fastface.aprocess(long, pipeline=pipeline):
@@ -115,7 +99,7 @@ def test_cancelling_ends_the_work(long: Path) -> None:
         seen = asyncio.Event()
         task = asyncio.create_task(follow(pipeline, seen))
         await asyncio.wait_for(seen.wait(), 60)
-        meter = asyncio.create_task(ticks())
+        meter = asyncio.create_task(measure(lags))
         await asyncio.sleep(2)
         assert not task.done()
         meter.cancel()

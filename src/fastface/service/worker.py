@@ -188,8 +188,17 @@ class Worker:
             over = False
             try:
                 with watching(Watch(heart.ends, heart.stage)):
-                    parts = (self._jobs, self._place, self._options, self._pipelines)
-                    do_task(Work(claim, *parts, heart.progress, turn.over))
+                    do_task(
+                        Work(
+                            claim=claim,
+                            jobs=self._jobs,
+                            place=self._place,
+                            options=self._options,
+                            pipelines=self._pipelines,
+                            progress=heart.progress,
+                            free_device=turn.over,
+                        )
+                    )
                 over = heart.last(lambda: self._jobs.finish(claim, name))
                 if not over:
                     self._place.remove_result(name)
