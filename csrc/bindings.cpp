@@ -68,6 +68,17 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "The C++ core of fastface: resampling, suppression, tracking, matching, clustering.";
 
   m.def(
+      "has_avx512",
+      [] {
+#if defined(__x86_64__)
+        return __builtin_cpu_supports("avx512f") != 0;
+#else
+        return false;
+#endif
+      },
+      "Whether this machine's processor has AVX-512.");
+
+  m.def(
       "nms",
       [](const Array<float>& boxes, const Array<float>& scores, const Array<int64_t>& group, float threshold,
          bool minimum) {
