@@ -5,8 +5,13 @@
 
 namespace fastface {
 
+#ifdef __CUDA_ARCH__  // one instruction in place of two; the same but for NaN
+__device__ __forceinline__ float minf(float a, float b) { return fminf(a, b); }
+__device__ __forceinline__ float maxf(float a, float b) { return fmaxf(a, b); }
+#else
 FASTFACE_HD float minf(float a, float b) { return a < b ? a : b; }
 FASTFACE_HD float maxf(float a, float b) { return a > b ? a : b; }
+#endif
 
 // Intersection over union in [0, 1], as torchvision.ops.nms computes it: areas without + 1.
 FASTFACE_HD float iou(const float* a, const float* b) {

@@ -19,6 +19,18 @@ struct Level {
   float scale;                   // of the level
 };
 
+// The level that a block works on: the last whose first block, the member BEGIN, is not beyond it. Whole warps must call
+// this.
+template <int Level::*BEGIN>
+__device__ __forceinline__ int level_of(const Level* levels, int count, int block) {
+  int found = -1;
+  for (int first = 0; first < count; first += 32) {
+    const int l = first + static_cast<int>(threadIdx.x & 31);
+    found += __popc(__ballot_sync(0xffffffffu, l < count && levels[l].*BEGIN <= block));
+  }
+  return found;
+}
+
 // RGB of one byte a sample in groups of four pixels of a row: 4 R, 4 G, 4 B, and 4 bytes that are not used, so that one
 // load and three dot products add four pixels. Row y of frame f begins at group (f * height + y) * groups.
 struct Quads {

@@ -73,10 +73,21 @@ extern "C" __global__ void nms(const float* box, const float* score, const unsig
       }
       __syncthreads();
     }
+  const int lane = threadIdx.x & 31;
+  const auto box_of = [&](int i) { return boxes_in_shared ? boxes[i] : reinterpret_cast<const float4*>(box)[item[i]]; };
   if (boxes_in_shared) {
     for (int i = threadIdx.x; i < live; i += blockDim.x) boxes[i] = reinterpret_cast<const float4*>(box)[item[i]];
     __syncthreads();
   }
+  // Whom each of them would suppress among the 32 that it belongs to, a bit each; in the place of the keys.
+  unsigned int* const victims = reinterpret_cast<unsigned int*>(key);
+  for (int i = threadIdx.x >> 5; i < live; i += blockDim.x >> 5) {
+    const float4 a = box_of(i), b = box_of(min((i & ~31) + lane, live - 1));
+    const bool goes = lane > (i & 31) && overlaps(&a.x, &b.x, threshold, minimum != 0);
+    const unsigned int bits = __ballot_sync(0xffffffffu, goes);
+    if (lane == 0) victims[i] = bits;
+  }
+  __syncthreads();
 
   // 32 at a time: one warp finds which of them are kept, then all threads let those suppress what comes later.
   __shared__ unsigned int kept_bits;
@@ -84,20 +95,18 @@ extern "C" __global__ void nms(const float* box, const float* score, const unsig
   int found = 0;
   for (int begin = 0; begin < live; begin += 32) {
     if (threadIdx.x < 32) {
-      const int lane = threadIdx.x, i = begin + lane;
-      float4 mine = {};
-      if (i < live) mine = boxes_in_shared ? boxes[i] : reinterpret_cast<const float4*>(box)[item[i]];
-      chunk[lane] = mine;
-      __syncwarp();
-      unsigned int left = __ballot_sync(0xffffffffu, i < live && !gone[i]), bits = 0;
-      while (left) {
+      const int i = begin + lane;
+      const bool here = i < live;
+      const unsigned int mine = here ? victims[i] : 0;
+      if (here) chunk[lane] = box_of(i);
+      unsigned int bits = __ballot_sync(0xffffffffu, here && !gone[i]);
+      for (unsigned int left = bits & __ballot_sync(0xffffffffu, mine != 0); left;) {
         const int k = __ffs(left) - 1;
-        bits |= 1u << k;
-        const float4 a = chunk[k];
-        const bool goes = lane > k && overlaps(&a.x, &mine.x, threshold, minimum != 0);
-        left &= ~(__ballot_sync(0xffffffffu, goes) | 1u << k);
+        const unsigned int those = __shfl_sync(0xffffffffu, mine, k);
+        bits &= ~those;
+        left &= ~(those | 1u << k);
       }
-      if (i < live) gone[i] = !(bits >> lane & 1);
+      if (here) gone[i] = !(bits >> lane & 1);
       if (lane == 0) kept_bits = bits;
     }
     __syncthreads();
@@ -105,7 +114,7 @@ extern "C" __global__ void nms(const float* box, const float* score, const unsig
     found += __popc(bits);
     for (int j = begin + 32 + threadIdx.x; j < live; j += blockDim.x) {
       if (gone[j]) continue;
-      const float4 b = boxes_in_shared ? boxes[j] : reinterpret_cast<const float4*>(box)[item[j]];
+      const float4 b = box_of(j);
       for (unsigned int left = bits; left; left &= left - 1) {
         const float4 a = chunk[__ffs(left) - 1];
         if (overlaps(&a.x, &b.x, threshold, minimum != 0)) {

@@ -50,9 +50,7 @@ extern "C" __global__ void __launch_bounds__(256, 4)
   __shared__ uint4 columns[kWarps][2 * kGroups];
   const Quads quads{data, frame_height, groups};
   const int frame = first_frame + blockIdx.y;
-  int l = 0;
-  while (l + 1 < count && static_cast<int>(blockIdx.x) >= levels[l + 1].pyramid_block) ++l;
-  const Level& level = levels[l];
+  const Level& level = levels[level_of<&Level::pyramid_block>(levels, count, blockIdx.x)];
   const int block = blockIdx.x - level.pyramid_block, height = level.height, width = level.width, stride = level.stride;
   const long long begin = level.offset + static_cast<long long>(blockIdx.y) * height * stride;
   const bool keep = exact && level.exact >= 0, rough = sizeof(OUT) == 2 && !keep;

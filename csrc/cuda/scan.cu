@@ -39,8 +39,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
   unsigned char* const pooled = shared + kInputBytes;
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
   const int frame = blockIdx.y;
-  int l = 0;
-  while (l + 1 < level_count && static_cast<int>(blockIdx.x) >= levels[l + 1].scan_block) ++l;
+  const int l = level_of<&Level::scan_block>(levels, level_count, blockIdx.x);
   const Level level = levels[l];
   const int block = blockIdx.x - level.scan_block;
   const int cell_y = block / level.scan_columns * kCellsY, cell_x = block % level.scan_columns * kCellsX;

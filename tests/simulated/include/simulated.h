@@ -97,6 +97,21 @@ T __shfl_xor_sync(unsigned int, T value, int mask) {
   return mine.out;
 }
 
+template <class T>
+T __shfl_sync(unsigned int, T value, int from) {
+  struct Mine {
+    T value, out;
+    int from;
+  } mine = {value, value, from};
+  simulated::warp_wide(&mine, [](void* const* lanes) {
+    for (int lane = 0; lane < 32; ++lane) {
+      Mine& m = *static_cast<Mine*>(lanes[lane]);
+      m.out = static_cast<const Mine*>(lanes[m.from & 31])->value;
+    }
+  });
+  return mine.out;
+}
+
 inline unsigned int __ballot_sync(unsigned int, int predicate) {
   struct Mine {
     int predicate;
