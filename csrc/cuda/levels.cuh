@@ -21,7 +21,7 @@ struct Level {
 
 // The level that a block works on: the last whose first block, the member BEGIN, is not beyond it. Whole warps must call
 // this.
-template <int Level::*BEGIN>
+template <int Level::* BEGIN>
 __device__ __forceinline__ int level_of(const Level* levels, int count, int block) {
   int found = -1;
   for (int first = 0; first < count; first += 32) {
@@ -137,7 +137,7 @@ __device__ __forceinline__ void add_packed(const uint4& quad, unsigned int* even
 }
 
 // Sums of R, G and B down `rows` rows of four columns, to four columns of R | G << 16 and B: the first half of the sums
-// over windows that lie side by side, which then add up columns. Sums of less than 258 pixels fit into 16 bits.
+// over windows that lie side by side, which then add up columns. Sums of up to 257 rows fit into 16 bits.
 __device__ __forceinline__ void column_sums(const uint4* p, int step, int rows, uint4* to) {
   unsigned int even[3] = {}, odd[3] = {};        // two sums of 16 bits each, of pixels 0 and 2, 1 and 3
   for (; rows >= 4; rows -= 4, p += 4 * step) {  // loads that do not wait for each other
@@ -160,7 +160,7 @@ __device__ __forceinline__ void column_sums(const uint4* p, int step, int rows, 
                      odd[2] >> 16);
 }
 
-// The sum over some columns that column_sums left.
+// The sum over some columns that column_sums left, of up to 257 pixels, whose sum fits into 16 bits.
 __device__ __forceinline__ void add_columns(const uint2* columns, int count, unsigned int* sum) {
   uint2 total = {0, 0};
   for (int i = 0; i < count; ++i) {
@@ -170,6 +170,16 @@ __device__ __forceinline__ void add_columns(const uint2* columns, int count, uns
   sum[0] = total.x & 0xffffu;
   sum[1] = total.x >> 16;
   sum[2] = total.y;
+}
+
+// The same of more pixels.
+__device__ __forceinline__ void add_wide_columns(const uint2* columns, int count, unsigned int* sum) {
+  sum[0] = sum[1] = sum[2] = 0;
+  for (int i = 0; i < count; ++i) {
+    sum[0] += columns[i].x & 0xffffu;
+    sum[1] += columns[i].x >> 16;
+    sum[2] += columns[i].y;
+  }
 }
 
 // All lanes of a team of 8 or 32 receive the sums over a window that they share; whole warps must call this. Four lanes

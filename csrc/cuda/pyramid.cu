@@ -28,21 +28,27 @@ __device__ __forceinline__ void store_pixel(float* out, long long pixel, const f
   for (int c = 0; c < 3; ++c) out[3 * pixel + c] = v[c];
 }
 
-// A pixel's value from the sums over its window; `rough`: half precision is all that is wanted, so no division.
-__device__ __forceinline__ void pixel_value(unsigned int xs, unsigned int ys, const unsigned int* sum, bool rough,
-                                            bool scaled, float* value) {
-  if (rough) {
-    rough_mean(xs, ys, sum, value);
-  } else {
-    window_mean(xs, ys, sum, value);
-  }
+// One over the pixels of a window's side.
+__device__ __forceinline__ float inverse_side(unsigned int window) {
+  return __frcp_rn(static_cast<float>(window_end(window) - window_begin(window)));
+}
+
+// A pixel's value from the sums over its window, where half precision is all that is wanted.
+__device__ __forceinline__ void rough_value(const unsigned int* sum, float inverse_area, bool scaled, float* value) {
+  const float factor = scaled ? inverse_area * 0.0078125f : inverse_area, offset = scaled ? -127.5f * 0.0078125f : 0.0f;
+  for (int c = 0; c < 3; ++c) value[c] = fmaf(static_cast<float>(sum[c]), factor, offset);
+}
+
+__device__ __forceinline__ void exact_value(unsigned int xs, unsigned int ys, const unsigned int* sum, bool scaled,
+                                            float* value) {
+  window_mean(xs, ys, sum, value);
   if (scaled)
     for (int c = 0; c < 3; ++c) value[c] = mtcnn_scale(value[c]);
 }
 
 // grid.y is the frame, from number first_frame of quads and `exact` on; a block of 256 threads computes a tile of 32 rows,
 // or 32 pixels of a level whose windows are wide. Of a tile a warp computes a row at a time: first sums down its windows'
-// rows, each column once, then sums across; windows have less than 257 pixels, whose sums fit into 16 bits.
+// rows, each column once, then sums across.
 // scaled != 0 scales for MTCNN, else values stay in [0, 255].
 extern "C" __global__ void __launch_bounds__(256, 4)
     pyramid(const uint4* data, int frame_height, int groups, const Level* levels, int count, const unsigned int* windows,
@@ -64,7 +70,10 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     const unsigned int xs = windows[level.x_windows + min(x, width - 1)], ys = windows[level.y_windows + y];
     team_window_sum<8>(quads, frame, xs, ys, sum);
     if (threadIdx.x & 7) return;
-    pixel_value(xs, ys, sum, rough, scaled, value);
+    if (rough)
+      rough_value(sum, inverse_side(xs) * inverse_side(ys), scaled, value);
+    else
+      exact_value(xs, ys, sum, scaled, value);
     for (int c = 0; c < 3; ++c) value[c] = x < width ? value[c] : 0.0f;
     store_pixel(out, begin + pixel, value);
     if (keep) store_pixel(exact, begin_exact + pixel, value);
@@ -76,21 +85,35 @@ extern "C" __global__ void __launch_bounds__(256, 4)
   const int first = window_begin(across[left]) >> 2;
   const int reach = ((window_end(across[min(right, width) - 1]) - 1) >> 2) - first + 1;
   unsigned int mine[kTileX / 32];
+  float inverse[kTileX / 32];
 #pragma unroll
-  for (int k = 0; k < kTileX / 32; ++k) mine[k] = across[min(left + 32 * k + lane, width - 1)];
+  for (int k = 0; k < kTileX / 32; ++k) {
+    mine[k] = across[min(left + 32 * k + lane, width - 1)];
+    inverse[k] = inverse_side(mine[k]);
+  }
+  const int widest = level.across > 32 ? 8 : level.across > 16 ? 14 : 26;  // what a window may have from left to right
   uint4* const sums = columns[warp];
   for (int y = top + warp; y < min(top + kTileY, height); y += kWarps) {
     const unsigned int ys = windows[level.y_windows + y];
     const uint4* const row = quads.row(frame, window_begin(ys)) + first;
     for (int q = lane; q < reach; q += 32) column_sums(row + q, groups, window_end(ys) - window_begin(ys), sums + 2 * q);
     __syncwarp();
+    const float inverse_y = inverse_side(ys);
+    const bool many = (window_end(ys) - window_begin(ys)) * widest > 257;
 #pragma unroll
     for (int k = 0; k < kTileX / 32; ++k) {
       const int x = left + 32 * k + lane;
       if (x >= right) continue;
       const uint2* const from = reinterpret_cast<const uint2*>(sums) + window_begin(mine[k]) - 4 * first;
-      add_columns(from, window_end(mine[k]) - window_begin(mine[k]), sum);
-      pixel_value(mine[k], ys, sum, rough, scaled, value);
+      const int count = window_end(mine[k]) - window_begin(mine[k]);
+      if (many)
+        add_wide_columns(from, count, sum);
+      else
+        add_columns(from, count, sum);
+      if (rough)
+        rough_value(sum, inverse[k] * inverse_y, scaled, value);
+      else
+        exact_value(mine[k], ys, sum, scaled, value);
       for (int c = 0; c < 3; ++c) value[c] = x < width ? value[c] : 0.0f;
       const int pixel = y * stride + x;
       store_pixel(out, begin + pixel, value);

@@ -52,17 +52,17 @@ def test_candidates_of_all_sizes_equal_torch(torch, half, order, size):
     networks_on_a_gpu.test_candidates_of_all_sizes_equal_torch(torch, half, size)
 
 
-@pytest.mark.parametrize("size", [(97, 131), (203, 250)])
+@pytest.mark.parametrize("size", [(97, 131), (405, 431)])
 def test_scan_and_cells_equal_pnet(torch, half, cascade, order, size):
     networks_on_a_gpu.test_scan_and_cells_equal_pnet(torch, half, cascade, size)
 
 
-@pytest.mark.parametrize("size", [(97, 131), (203, 250)])
+@pytest.mark.parametrize("size", [(97, 131), (405, 431)])
 def test_pyramid_equals_torch(torch, cascade, half, size):
     kernels_on_a_gpu.test_pyramid_equals_torch(torch, cascade, half, size)
 
 
-@pytest.mark.parametrize("size", [(203, 250), (12, 13), (17, 300), (420, 12)])
+@pytest.mark.parametrize("size", [(405, 431), (12, 13), (17, 300), (420, 12)])
 def test_means_are_rounded_once(torch, order, size):
     kernels_on_a_gpu.test_means_are_rounded_once(torch, size)
 

@@ -85,6 +85,15 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return out
 
 
+def _foes(apart: set[tuple[int, int]]) -> dict[int, set[int]]:
+    """By row, the rows that it was seen apart from."""
+    foes: dict[int, set[int]] = {}
+    for a, b in apart:
+        foes.setdefault(a, set()).add(b)
+        foes.setdefault(b, set()).add(a)
+    return foes
+
+
 def _join_sure(embeddings: Embeddings, apart: set[tuple[int, int]]) -> list[list[int]]:
     """Groups of rows that are surely one person."""
     from fastface import _core
@@ -92,10 +101,7 @@ def _join_sure(embeddings: Embeddings, apart: set[tuple[int, int]]) -> list[list
     dim = embeddings.mean.shape[1]
     matcher = _core.Matcher(dim)
     groups: list[list[int]] = []
-    foes: dict[int, set[int]] = {}
-    for a, b in apart:
-        foes.setdefault(a, set()).add(b)
-        foes.setdefault(b, set()).add(a)
+    foes = _foes(apart)
     for row, vector in enumerate(_unit(embeddings.mean)):
         if embeddings.legibility[row] < SURE_LEGIBILITY:
             groups.append([row])
@@ -171,6 +177,7 @@ def identify(
         return []
     local = {int(r): i for i, r in enumerate(sure_rows)}
     inner = {(local[a], local[b]) for a, b in apart if a in local and b in local}
+    foes = _foes(apart)
     clusters = [
         ([int(sure_rows[r]) for r in rows], s) for rows, s in _cluster(embeddings[sure_rows], inner, linkage_threshold)
     ]
@@ -181,7 +188,7 @@ def identify(
         return out
 
     def clash(row: int, rows: list[int]) -> bool:
-        return any((min(row, r), max(row, r)) in apart for r in rows)
+        return not foes.get(row, frozenset()).isdisjoint(rows)
 
     # Doubtful tracks join the person they resemble most, the most similar first, so that their order does not matter.
     centres = np.array([mean_of(rows) for rows, _ in clusters])

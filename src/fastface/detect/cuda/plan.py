@@ -29,8 +29,8 @@ MAX_LEVELS = 64
 """Levels that the order of suppression has bits for."""
 
 _PYRAMID_ROWS, _SCAN_TILE = 32, (12, 60)  # rows, and columns; as in pyramid.cu and scan.cu
-_WIDE = 12.0
-_ACROSS = ((6.0, 64), (_WIDE, 32))
+_WIDE = 24.0
+_ACROSS = ((6.0, 64), (12.0, 32), (_WIDE, 16))
 """Pixels of the frame to one of the level from which 8 threads share a window, and what the tiles of the other levels
 have from left to right: they reach over 386 pixels of the frame at most (kGroups in pyramid.cu)."""
 _EXACT = 4.0
