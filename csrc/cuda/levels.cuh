@@ -13,9 +13,9 @@ struct Level {
   int stride;                    // pixels from one row to the next in the canvas, even; what is beyond width is zero
   int rows, columns;             // cells that P-Net gives
   int x_windows, y_windows;      // where the windows of columns and rows begin in the table
-  int pyramid_block;             // the first block that computes this level
+  int x_regions, y_regions;      // where the first columns and rows of regions begin in the table, for pyramid.cu
+  int pyramid_block;             // the first block that computes this level, where its windows are wide
   int scan_block, scan_columns;  // the first block of the scan, and its tiles in a row
-  int wide, across;              // 1: windows are large, 8 threads share one; else pixels of a tile from left to right
   float scale;                   // of the level
 };
 

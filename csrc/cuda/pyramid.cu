@@ -14,8 +14,9 @@
 
 namespace fastface {
 
-constexpr int kWarps = 8, kTileY = 32, kTileX = 64;  // a tile is as wide as its level says, at most 64 pixels
-constexpr int kGroups = 98;                          // of four pixels of the frame that a tile reaches over, at most
+constexpr int kWarps = 8;
+constexpr int kPixels = 64;  // of a level that lie side by side in a region, at most
+constexpr int kGroups = 34;  // of four pixels of the frame that they reach over, at most
 
 __device__ __forceinline__ void store_pixel(__half* out, long long pixel, const float* v) {
   const __half2 rg = __floats2half2_rn(v[0], v[1]), b0 = __floats2half2_rn(v[2], 0.0f);
@@ -46,80 +47,89 @@ __device__ __forceinline__ void exact_value(unsigned int xs, unsigned int ys, co
     for (int c = 0; c < 3; ++c) value[c] = mtcnn_scale(value[c]);
 }
 
-// grid.y is the frame, from number first_frame of quads and `exact` on; a block of 256 threads computes a tile of 32 rows,
-// or 32 pixels of a level whose windows are wide. Of a tile a warp computes a row at a time: first sums down its windows'
-// rows, each column once, then sums across.
-// scaled != 0 scales for MTCNN, else values stay in [0, 255].
+// grid.y is the frame, from number first_frame of quads and `exact` on. A block of 256 threads computes 32 pixels of a
+// level whose windows are wide, or, from block first_region on, what lies in a region of the frame of all other levels, so
+// that the frame is fetched once and not once a level: those pixels whose windows begin there. Regions are region_width x
+// kRegionHeight pixels, `regions_across` in a row; windows[level.x_regions + i] is the first column of region i, and
+// likewise for rows. A warp computes a row at a time: first sums down its windows' rows, each column once, then sums
+// across. scaled != 0 scales for MTCNN, else values stay in [0, 255].
 extern "C" __global__ void __launch_bounds__(256, 4)
     pyramid(const uint4* data, int frame_height, int groups, const Level* levels, int count, const unsigned int* windows,
-            int scaled, OUT* out, float* exact, int first_frame) {
+            int regional, int first_region, int regions_across, int scaled, OUT* out, float* exact, int first_frame) {
   __shared__ uint4 columns[kWarps][2 * kGroups];
   const Quads quads{data, frame_height, groups};
-  const int frame = first_frame + blockIdx.y;
-  const Level& level = levels[level_of<&Level::pyramid_block>(levels, count, blockIdx.x)];
-  const int block = blockIdx.x - level.pyramid_block, height = level.height, width = level.width, stride = level.stride;
-  const long long begin = level.offset + static_cast<long long>(blockIdx.y) * height * stride;
-  const bool keep = exact && level.exact >= 0, rough = sizeof(OUT) == 2 && !keep;
-  const long long begin_exact = level.exact + static_cast<long long>(frame) * height * stride;
-  unsigned int sum[3];
-  float value[3];
-  if (level.wide) {
-    // Teams beyond the last pixel compute it as well: a warp must stay together.
-    const int pixel = min(block * 32 + static_cast<int>(threadIdx.x >> 3), height * stride - 1);
-    const int y = pixel / stride, x = pixel % stride;
-    const unsigned int xs = windows[level.x_windows + min(x, width - 1)], ys = windows[level.y_windows + y];
-    team_window_sum<8>(quads, frame, xs, ys, sum);
-    if (threadIdx.x & 7) return;
-    if (rough)
-      rough_value(sum, inverse_side(xs) * inverse_side(ys), scaled, value);
+  const int frame = first_frame + blockIdx.y, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  // Windows of a column and a row have these sums; one over the pixels of the window is `inverse`.
+  const auto store = [&](const Level& level, int x, int y, unsigned int xs, unsigned int ys, const unsigned int* sum,
+                         float inverse) {
+    const bool keep = exact && level.exact >= 0;
+    float value[3];
+    if (sizeof(OUT) == 2 && !keep)
+      rough_value(sum, inverse, scaled, value);
     else
       exact_value(xs, ys, sum, scaled, value);
-    for (int c = 0; c < 3; ++c) value[c] = x < width ? value[c] : 0.0f;
-    store_pixel(out, begin + pixel, value);
-    if (keep) store_pixel(exact, begin_exact + pixel, value);
+    for (int c = 0; c < 3; ++c) value[c] = x < level.width ? value[c] : 0.0f;
+    const long long pixel = static_cast<long long>(y) * level.stride + x, size = level.height * level.stride;
+    store_pixel(out, level.offset + blockIdx.y * size + pixel, value);
+    if (keep) store_pixel(exact, level.exact + frame * size + pixel, value);
+  };
+
+  if (static_cast<int>(blockIdx.x) < first_region) {
+    const Level& level =
+        levels[regional + level_of<&Level::pyramid_block>(levels + regional, count - regional, blockIdx.x)];
+    // Teams beyond the last pixel compute it as well: a warp must stay together.
+    const int block = blockIdx.x - level.pyramid_block;
+    const int pixel = min(block * 32 + static_cast<int>(threadIdx.x >> 3), level.height * level.stride - 1);
+    const int y = pixel / level.stride, x = pixel % level.stride;
+    const unsigned int xs = windows[level.x_windows + min(x, level.width - 1)], ys = windows[level.y_windows + y];
+    unsigned int sum[3];
+    team_window_sum<8>(quads, frame, xs, ys, sum);
+    if ((threadIdx.x & 7) == 0) store(level, x, y, xs, ys, sum, inverse_side(xs) * inverse_side(ys));
     return;
   }
-  const int tiles = (stride + level.across - 1) / level.across, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  const int left = block % tiles * level.across, top = block / tiles * kTileY, right = min(left + level.across, stride);
-  const unsigned int* const across = windows + level.x_windows;
-  const int first = window_begin(across[left]) >> 2;
-  const int reach = ((window_end(across[min(right, width) - 1]) - 1) >> 2) - first + 1;
-  unsigned int mine[kTileX / 32];
-  float inverse[kTileX / 32];
-#pragma unroll
-  for (int k = 0; k < kTileX / 32; ++k) {
-    mine[k] = across[min(left + 32 * k + lane, width - 1)];
-    inverse[k] = inverse_side(mine[k]);
-  }
-  const int widest = level.across > 32 ? 8 : level.across > 16 ? 14 : 26;  // what a window may have from left to right
+
+  const int region = blockIdx.x - first_region, across = region % regions_across, down = region / regions_across;
   uint4* const sums = columns[warp];
-  for (int y = top + warp; y < min(top + kTileY, height); y += kWarps) {
-    const unsigned int ys = windows[level.y_windows + y];
-    const uint4* const row = quads.row(frame, window_begin(ys)) + first;
-    for (int q = lane; q < reach; q += 32) column_sums(row + q, groups, window_end(ys) - window_begin(ys), sums + 2 * q);
-    __syncwarp();
-    const float inverse_y = inverse_side(ys);
-    const bool many = (window_end(ys) - window_begin(ys)) * widest > 257;
+  int done = 0;
+  for (int l = regional - 1; l >= 0; --l) {
+    const Level& level = levels[l];
+    const unsigned int* const x_windows = windows + level.x_windows;
+    const int left = windows[level.x_regions + across], right = windows[level.x_regions + across + 1];
+    const int top = windows[level.y_regions + down], bottom = windows[level.y_regions + down + 1];
+    if (left == right) continue;
+    const int first = window_begin(x_windows[min(left, level.width - 1)]) >> 2;
+    const int reach = ((window_end(x_windows[min(right, level.width) - 1]) - 1) >> 2) - first + 1;
+    unsigned int mine[kPixels / 32];
+    float inverse[kPixels / 32];
 #pragma unroll
-    for (int k = 0; k < kTileX / 32; ++k) {
-      const int x = left + 32 * k + lane;
-      if (x >= right) continue;
-      const uint2* const from = reinterpret_cast<const uint2*>(sums) + window_begin(mine[k]) - 4 * first;
-      const int count = window_end(mine[k]) - window_begin(mine[k]);
-      if (many)
-        add_wide_columns(from, count, sum);
-      else
-        add_columns(from, count, sum);
-      if (rough)
-        rough_value(sum, inverse[k] * inverse_y, scaled, value);
-      else
-        exact_value(mine[k], ys, sum, scaled, value);
-      for (int c = 0; c < 3; ++c) value[c] = x < width ? value[c] : 0.0f;
-      const int pixel = y * stride + x;
-      store_pixel(out, begin + pixel, value);
-      if (keep) store_pixel(exact, begin_exact + pixel, value);
+    for (int k = 0; k < kPixels / 32; ++k) {
+      mine[k] = x_windows[min(left + 32 * k + lane, level.width - 1)];
+      inverse[k] = inverse_side(mine[k]);
     }
-    __syncwarp();
+    // Warps go on with the next level where they are: the first row is the turn of whoever has done least.
+    for (int y = top + ((warp - done) & (kWarps - 1)); y < bottom; y += kWarps) {
+      const unsigned int ys = windows[level.y_windows + y];
+      const int rows = window_end(ys) - window_begin(ys);
+      const uint4* const row = quads.row(frame, window_begin(ys)) + first;
+      for (int q = lane; q < reach; q += 32) column_sums(row + q, groups, rows, sums + 2 * q);
+      __syncwarp();
+      const float inverse_y = inverse_side(ys);
+#pragma unroll
+      for (int k = 0; k < kPixels / 32; ++k) {
+        const int x = left + 32 * k + lane;
+        if (x >= right) continue;
+        const uint2* const from = reinterpret_cast<const uint2*>(sums) + window_begin(mine[k]) - 4 * first;
+        const int wide = window_end(mine[k]) - window_begin(mine[k]);
+        unsigned int sum[3];
+        if (rows * wide > 257)
+          add_wide_columns(from, wide, sum);
+        else
+          add_columns(from, wide, sum);
+        store(level, x, y, mine[k], ys, sum, inverse[k] * inverse_y);
+      }
+      __syncwarp();
+    }
+    done += bottom - top;
   }
 }
 

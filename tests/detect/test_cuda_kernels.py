@@ -38,13 +38,11 @@ def test_means_are_rounded_once(torch, size):
 
     pixels = picture(np.random.default_rng(15), 2, *size)
     before = np.pad(pixels.astype(np.int64).cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0), (0, 0)))
-    ways = set()
     for precision in ("fp32", "fp16"):
         detector = CudaMTCNN(DetectorSettings(min_face_size=12), precision=precision)
         b, _ = pyramid_of(torch, detector, pixels)
         place, canvas = ("offset", b.canvas) if precision == "fp32" else ("exact", b.exact)
         for level in b.plan.levels[b.plan.levels[place] >= 0]:
-            ways.add((int(level["wide"]), int(level["across"])))
             shape = (2, int(level["height"]), int(level["stride"]), 3)
             got = canvas[3 * int(level[place]) :][: np.prod(shape)].cpu().numpy().reshape(shape)
             (x1, x2), (y1, y2) = ((w & 0xFFFF, w >> 16) for w in (windows(size[1], int(level["width"])),
@@ -55,8 +53,7 @@ def test_means_are_rounded_once(torch, size):
             wanted = (total.astype(np.float32) / area - np.float32(127.5)) * np.float32(0.0078125)
             np.testing.assert_array_equal(got[:, :, : level["width"]], wanted)
             assert not got[:, :, level["width"] :].any()
-    if size == (405, 431):
-        assert ways == {(0, 64), (0, 32), (0, 16), (1, 0)}
+        assert size != (405, 431) or 0 < b.plan.regional < len(b.plan)
 
 
 @pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])

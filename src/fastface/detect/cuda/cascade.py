@@ -178,9 +178,10 @@ class Cascade:
             some = min(b.scanned_at_once, n - first)
             program.add(
                 self._on.kernel("pyramid", "pyramid", output="float16" if half else "float32"),
-                (plan.pyramid_blocks, some),
+                (plan.wide_blocks + plan.regions[0] * plan.regions[1], some),
                 256,
-                *(*quads, b.levels, levels, b.windows, True, b.canvas, b.exact if half else None, first),
+                *(*quads, b.levels, levels, b.windows, plan.regional, plan.wide_blocks, plan.regions[1]),
+                *(True, b.canvas, b.exact if half else None, first),
             )
             if half:
                 program.add(

@@ -18,7 +18,7 @@ LEVEL = np.dtype(
         (n, "i4")
         for n in (
             *("height", "width", "stride", "rows", "columns", "x_windows", "y_windows"),
-            *("pyramid_block", "scan_block", "scan_columns", "wide", "across"),
+            *("x_regions", "y_regions", "pyramid_block", "scan_block", "scan_columns"),
         )
     ]
     + [("scale", "f4")],
@@ -28,11 +28,14 @@ LEVEL = np.dtype(
 MAX_LEVELS = 64
 """Levels that the order of suppression has bits for."""
 
-_PYRAMID_ROWS, _SCAN_TILE = 32, (12, 60)  # rows, and columns; as in pyramid.cu and scan.cu
+_SCAN_TILE = 12, 60
+"""Rows and columns of cells; as in scan.cu."""
 _WIDE = 24.0
-_ACROSS = ((6.0, 64), (12.0, 32), (_WIDE, 16))
-"""Pixels of the frame to one of the level from which 8 threads share a window, and what the tiles of the other levels
-have from left to right: they reach over 386 pixels of the frame at most (kGroups in pyramid.cu)."""
+"""Pixels of the frame to one of the level from which 8 threads share a window. Other levels are computed by regions."""
+_REGION_HEIGHT, _REGION_WIDTH, _REGION_PIXELS = 64, 108, 64
+"""Pixels of the frame, the width at most: with windows of 24 pixels they reach over 132, which are 34 groups of four
+(kGroups in pyramid.cu); a processor's cache holds what four blocks look at. And pixels of a level from left to right, at
+most."""
 _EXACT = 4.0
 """The same, from which levels are kept in float32: to sum up their windows again for single cells would cost more."""
 
@@ -59,14 +62,19 @@ class PyramidPlan:
         windows: uint32, all levels' windows of columns and of rows.
         pixels: of the canvas that holds all levels of the frames that are scanned at once.
         exact_pixels: of the float32 canvas, which holds levels of all frames.
-        pyramid_blocks, scan_blocks: of the kernels' grids, a frame.
+        regional: levels of the pyramid that are computed by regions of the frame, the first ones.
+        wide_blocks: blocks that compute the others, a frame.
+        regions: of the frame, (down, across).
+        scan_blocks: of the scan's grid, a frame.
     """
 
     levels: NDArray[np.void]
     windows: NDArray[np.uint32]
     pixels: int
     exact_pixels: int
-    pyramid_blocks: int
+    regional: int
+    wide_blocks: int
+    regions: tuple[int, int]
     scan_blocks: int
 
     def __len__(self) -> int:
@@ -90,7 +98,18 @@ def plan_pyramid(
     at_once = n if at_once is None else at_once
     levels = np.zeros(len(scales), LEVEL)
     table: list[NDArray[np.uint32]] = []
-    entries = offset = exact = pyramid_block = scan_block = 0
+    entries = offset = exact = wide_block = scan_block = regional = 0
+    region_width = _REGION_WIDTH
+    if scales:
+        region_width = min(region_width, _REGION_PIXELS * width // geometry.level_size(height, width, scales[0])[1])
+    regions = -(-height // _REGION_HEIGHT), -(-width // region_width)
+
+    def add(part: NDArray[np.uint32]) -> int:
+        nonlocal entries
+        table.append(part)
+        entries += len(part)
+        return entries - len(part)
+
     for level, scale in zip(levels, scales, strict=True):
         h, w = geometry.level_size(height, width, scale)
         stride = w + w % 2
@@ -99,25 +118,33 @@ def plan_pyramid(
         level["exact"] = exact if ratio >= _EXACT else -1
         # conv1 (3 x 3), pooling (2 x 2, ceil), conv2 and conv3 (3 x 3)
         level["rows"], level["columns"] = (h - 1) // 2 - 4, (w - 1) // 2 - 4
-        level["x_windows"], level["y_windows"] = entries, entries + w
-        level["pyramid_block"], level["scan_block"] = pyramid_block, scan_block
+        level["x_windows"], level["y_windows"] = add(windows(width, w)), add(windows(height, h))
+        level["scan_block"] = scan_block
         level["scan_columns"] = -(-int(level["columns"]) // _SCAN_TILE[1])
-        level["wide"], level["scale"] = max(height / h, width / w) >= _WIDE, scale
-        table += [windows(width, w), windows(height, h)]
-        entries += w + h
+        level["scale"] = scale
         offset += at_once * h * stride
         exact += n * h * stride if ratio >= _EXACT else 0
-        if level["wide"]:
-            pyramid_block += -(-h * stride // 32)
+        if max(height / h, width / w) >= _WIDE:
+            level["pyramid_block"] = wide_block
+            wide_block += -(-h * stride // 32)
         else:
-            level["across"] = next(pixels for most, pixels in _ACROSS if width / w < most)
-            pyramid_block += -(-h // _PYRAMID_ROWS) * -(-stride // int(level["across"]))
+            regional += 1
+            level["x_regions"] = add(_firsts(regions[1], region_width, width, w, stride))
+            level["y_regions"] = add(_firsts(regions[0], _REGION_HEIGHT, height, h, h))
         scan_block += -(-int(level["rows"]) // _SCAN_TILE[0]) * int(level["scan_columns"])
     return PyramidPlan(
         levels,
         np.concatenate([*table, np.zeros(0, np.uint32)]),
         offset,
         exact,
-        pyramid_block,
+        regional,
+        wide_block,
+        regions if regional else (0, 0),
         scan_block,
     )
+
+
+def _firsts(regions: int, size: int, n_in: int, n_out: int, end: int) -> NDArray[np.uint32]:
+    """[regions + 1]: the first of n_out whose window begins in each region, of `size` of n_in; and `end`."""
+    i = np.arange(regions, dtype=np.int64)
+    return np.append((i * size * n_out + n_in - 1) // n_in, end).astype(np.uint32)
