@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from fastface._core import has_avx512
+from fastface import _core
 from fastface.encode.planes import Converter
 from fastface.errors import VideoProcessingError
 
@@ -16,7 +16,7 @@ REORDER = 2
 _OPTIONS = {"preset": "veryfast", "crf": "18"}
 # With libx264's code for AVX-512 the same pictures do not always give the same bytes (seen with libx264 165 and its
 # lookahead, one thread); with that for AVX2 they do, as fast.
-_X264 = {"asm": "avx2"} if has_avx512() else {}
+_X264 = {"asm": "avx2"} if _core.has_avx512() else {}
 _GLOBAL_HEADER = 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets are kept apart, not put into each key packet
 
 
