@@ -4,34 +4,74 @@
 
 namespace fastface {
 
+// What a triangle filter as wide as the scale takes along one axis: n inputs to `size` outputs.
+struct Axis {
+  float scale, filter;
+  int n;
+  __device__ __forceinline__ Axis(int n, int size) : scale(static_cast<float>(n) / size), n(n) {
+    filter = scale > 1.0f ? scale : 1.0f;
+  }
+  __device__ __forceinline__ float center(int i) const { return (i + 0.5f) * scale; }
+  __device__ __forceinline__ int begin(float center) const { return max(static_cast<int>(center - filter + 0.5f), 0); }
+  __device__ __forceinline__ int end(float center) const { return min(static_cast<int>(center + filter + 0.5f), n); }
+  __device__ __forceinline__ float weight(int i, float center) const {
+    const float away = i - center + 0.5f;
+    return fmaxf(0.0f, 1.0f - fabsf(filter > 1.0f ? away / filter : away));
+  }
+};
+
+// The crop's pixel number p. fetch(y) gives what gives the colours of row y's pixels.
+template <class Fetch>
+__device__ __forceinline__ void crop_pixel(const Axis& across, const Axis& down, int p, int size, Fetch fetch,
+                                           unsigned char* out) {
+  const int oy = p / size, ox = p % size;
+  const float cx = across.center(ox), cy = down.center(oy);
+  const int xa = across.begin(cx), xb = across.end(cx), ya = down.begin(cy), yb = down.end(cy);
+  float sum[3] = {0.0f, 0.0f, 0.0f}, total = 0.0f;
+  for (int y = ya; y < yb; ++y) {
+    const float wy = down.weight(y, cy);
+    const auto pixel = fetch(y);
+    for (int x = xa; x < xb; ++x) {
+      const float weight = wy * across.weight(x, cx);
+      int rgb[3];
+      pixel(x, rgb);
+      for (int c = 0; c < 3; ++c) sum[c] += weight * rgb[c];
+      total += weight;
+    }
+  }
+  for (int c = 0; c < 3; ++c)
+    out[c * size * size + p] = total > 0.0f ? static_cast<unsigned char>(fminf(sum[c] / total + 0.5f, 255.0f)) : 0;
+}
+
 // Triangle filter as wide as the scale (Pillow's BILINEAR), rounded to bytes; [k, 3, size, size] uint8. Output i of n_out
 // takes inputs [lo, hi) with weights 1 - |x - center| / filter, divided by their sum.
 extern "C" __global__ void crop_triangle(const SAMPLE* data, const FrameGeometry* geometry, const long long* row,
                                          const int* rect, int size, const long long* place, unsigned char* out) {
   const FrameBatch frames(data, geometry);
   const int i = blockIdx.y;
-  const int x0 = rect[4 * i], y0 = rect[4 * i + 1], w = rect[4 * i + 2] - x0, h = rect[4 * i + 3] - y0;
+  const int x0 = rect[4 * i], y0 = rect[4 * i + 1];
+  const Axis across(rect[4 * i + 2] - x0, size), down(rect[4 * i + 3] - y0, size);
+  unsigned char* const to = out + place[i] * 3 * size * size;
+  const long long frame = row[i];
+  const SAMPLE* const base = data + frame * frames.frame_stride;
+  const bool plain = !frames.rgb && frames.rotation == 0;
   for (int p = blockIdx.x * blockDim.x + threadIdx.x; p < size * size; p += gridDim.x * blockDim.x) {
-    const int oy = p / size, ox = p % size;
-    const float sx = static_cast<float>(w) / size, sy = static_cast<float>(h) / size;
-    const float fx = sx > 1.0f ? sx : 1.0f, fy = sy > 1.0f ? sy : 1.0f;
-    const float cx = (ox + 0.5f) * sx, cy = (oy + 0.5f) * sy;
-    const int xa = max(static_cast<int>(cx - fx + 0.5f), 0), xb = min(static_cast<int>(cx + fx + 0.5f), w);
-    const int ya = max(static_cast<int>(cy - fy + 0.5f), 0), yb = min(static_cast<int>(cy + fy + 0.5f), h);
-    float sum[3] = {0.0f, 0.0f, 0.0f}, total = 0.0f;
-    for (int y = ya; y < yb; ++y) {
-      const float wy = fmaxf(0.0f, 1.0f - fabsf((y - cy + 0.5f) / fy));
-      for (int x = xa; x < xb; ++x) {
-        const float weight = wy * fmaxf(0.0f, 1.0f - fabsf((x - cx + 0.5f) / fx));
-        int rgb[3];
-        fetch_rgb(frames, row[i], x0 + x, y0 + y, rgb);
-        for (int c = 0; c < 3; ++c) sum[c] += weight * rgb[c];
-        total += weight;
-      }
+    if (plain) {
+      const auto fetch = [&](int y) {
+        const SAMPLE* const luma = base + static_cast<long long>(y0 + y) * frames.pitch + x0;
+        const SAMPLE* const chroma = base + static_cast<long long>(frames.uv_row + (y0 + y) / 2) * frames.pitch;
+        return [&frames, luma, chroma, x0](int x, int* rgb) {
+          const SAMPLE* const uv = chroma + ((x0 + x) & ~1);
+          yuv_to_rgb(frames.matrix, luma[x], uv[0], uv[1], rgb);
+        };
+      };
+      crop_pixel(across, down, p, size, fetch, to);
+    } else {
+      const auto fetch = [&](int y) {
+        return [&frames, frame, x0, y0, y](int x, int* rgb) { fetch_rgb(frames, frame, x0 + x, y0 + y, rgb); };
+      };
+      crop_pixel(across, down, p, size, fetch, to);
     }
-    for (int c = 0; c < 3; ++c)
-      out[((place[i] * 3 + c) * size + oy) * size + ox] =
-          total > 0.0f ? static_cast<unsigned char>(fminf(sum[c] / total + 0.5f, 255.0f)) : 0;
   }
 }
 

@@ -15,8 +15,7 @@
 namespace fastface {
 
 constexpr int kWarps = 8;
-constexpr int kPixels = 64;  // of a level that lie side by side in a region, at most
-constexpr int kGroups = 34;  // of four pixels of the frame that they reach over, at most
+constexpr int kGroups = 61;  // of four pixels of the frame that a region's windows reach over, at most
 
 __device__ __forceinline__ void store_pixel(__half* out, long long pixel, const float* v) {
   const __half2 rg = __floats2half2_rn(v[0], v[1]), b0 = __floats2half2_rn(v[2], 0.0f);
@@ -29,23 +28,35 @@ __device__ __forceinline__ void store_pixel(float* out, long long pixel, const f
   for (int c = 0; c < 3; ++c) out[3 * pixel + c] = v[c];
 }
 
-// One over the pixels of a window's side.
-__device__ __forceinline__ float inverse_side(unsigned int window) {
-  return __frcp_rn(static_cast<float>(window_end(window) - window_begin(window)));
-}
-
-// A pixel's value from the sums over its window, where half precision is all that is wanted.
-__device__ __forceinline__ void rough_value(const unsigned int* sum, float inverse_area, bool scaled, float* value) {
-  const float factor = scaled ? inverse_area * 0.0078125f : inverse_area, offset = scaled ? -127.5f * 0.0078125f : 0.0f;
-  for (int c = 0; c < 3; ++c) value[c] = fmaf(static_cast<float>(sum[c]), factor, offset);
-}
-
-__device__ __forceinline__ void exact_value(unsigned int xs, unsigned int ys, const unsigned int* sum, bool scaled,
-                                            float* value) {
-  window_mean(xs, ys, sum, value);
-  if (scaled)
-    for (int c = 0; c < 3; ++c) value[c] = mtcnn_scale(value[c]);
-}
+// Where a level's pixels go: of a frame, to the canvas and, unless it is null, to the float32 canvas.
+struct Target {
+  OUT* out;
+  float* exact;
+  int width, stride, scaled;
+  __device__ __forceinline__ Target(const Level& level, OUT* out, float* exact, int frame, int place, int scaled)
+      : width(level.width), stride(level.stride), scaled(scaled) {
+    const long long size = static_cast<long long>(level.height) * level.stride;
+    this->out = out + (sizeof(OUT) == 2 ? 4 : 3) * (level.offset + place * size);
+    this->exact = exact && level.exact >= 0 ? exact + 3 * (level.exact + frame * size) : nullptr;
+  }
+  // The pixel whose windows of a column and a row, xs and ys, have these sums; zero beyond the level's width.
+  __device__ __forceinline__ void store(int x, int y, unsigned int xs, unsigned int ys, const unsigned int* sum) const {
+    float value[3];
+    if (sizeof(OUT) == 2 && !exact) {  // half precision is all that is wanted: no division
+      const int area = (window_end(xs) - window_begin(xs)) * (window_end(ys) - window_begin(ys));
+      const float inverse = __fdividef(scaled ? 0.0078125f : 1.0f, static_cast<float>(area));
+      for (int c = 0; c < 3; ++c)
+        value[c] = fmaf(static_cast<float>(sum[c]), inverse, scaled ? -127.5f * 0.0078125f : 0.0f);
+    } else {
+      window_mean(xs, ys, sum, value);
+      if (scaled)
+        for (int c = 0; c < 3; ++c) value[c] = mtcnn_scale(value[c]);
+    }
+    for (int c = 0; c < 3; ++c) value[c] = x < width ? value[c] : 0.0f;
+    store_pixel(out, y * stride + x, value);
+    if (exact) store_pixel(exact, y * stride + x, value);
+  }
+};
 
 // grid.y is the frame, from number first_frame of quads and `exact` on. A block of 256 threads computes 32 pixels of a
 // level whose windows are wide, or, from block first_region on, what lies in a region of the frame of all other levels, so
@@ -59,21 +70,6 @@ extern "C" __global__ void __launch_bounds__(256, 4)
   __shared__ uint4 columns[kWarps][2 * kGroups];
   const Quads quads{data, frame_height, groups};
   const int frame = first_frame + blockIdx.y, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  // Windows of a column and a row have these sums; one over the pixels of the window is `inverse`.
-  const auto store = [&](const Level& level, int x, int y, unsigned int xs, unsigned int ys, const unsigned int* sum,
-                         float inverse) {
-    const bool keep = exact && level.exact >= 0;
-    float value[3];
-    if (sizeof(OUT) == 2 && !keep)
-      rough_value(sum, inverse, scaled, value);
-    else
-      exact_value(xs, ys, sum, scaled, value);
-    for (int c = 0; c < 3; ++c) value[c] = x < level.width ? value[c] : 0.0f;
-    const long long pixel = static_cast<long long>(y) * level.stride + x, size = level.height * level.stride;
-    store_pixel(out, level.offset + blockIdx.y * size + pixel, value);
-    if (keep) store_pixel(exact, level.exact + frame * size + pixel, value);
-  };
-
   if (static_cast<int>(blockIdx.x) < first_region) {
     const Level& level =
         levels[regional + level_of<&Level::pyramid_block>(levels + regional, count - regional, blockIdx.x)];
@@ -84,7 +80,7 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     const unsigned int xs = windows[level.x_windows + min(x, level.width - 1)], ys = windows[level.y_windows + y];
     unsigned int sum[3];
     team_window_sum<8>(quads, frame, xs, ys, sum);
-    if ((threadIdx.x & 7) == 0) store(level, x, y, xs, ys, sum, inverse_side(xs) * inverse_side(ys));
+    if ((threadIdx.x & 7) == 0) Target(level, out, exact, frame, blockIdx.y, scaled).store(x, y, xs, ys, sum);
     return;
   }
 
@@ -93,43 +89,35 @@ extern "C" __global__ void __launch_bounds__(256, 4)
   int done = 0;
   for (int l = regional - 1; l >= 0; --l) {
     const Level& level = levels[l];
-    const unsigned int* const x_windows = windows + level.x_windows;
     const int left = windows[level.x_regions + across], right = windows[level.x_regions + across + 1];
     const int top = windows[level.y_regions + down], bottom = windows[level.y_regions + down + 1];
-    if (left == right) continue;
-    const int first = window_begin(x_windows[min(left, level.width - 1)]) >> 2;
-    const int reach = ((window_end(x_windows[min(right, level.width) - 1]) - 1) >> 2) - first + 1;
-    unsigned int mine[kPixels / 32];
-    float inverse[kPixels / 32];
-#pragma unroll
-    for (int k = 0; k < kPixels / 32; ++k) {
-      mine[k] = x_windows[min(left + 32 * k + lane, level.width - 1)];
-      inverse[k] = inverse_side(mine[k]);
-    }
-    // Warps go on with the next level where they are: the first row is the turn of whoever has done least.
-    for (int y = top + ((warp - done) & (kWarps - 1)); y < bottom; y += kWarps) {
-      const unsigned int ys = windows[level.y_windows + y];
+    // Warps go on with the next level where they are: its first row is the turn of whoever has done least.
+    int y = top + ((warp - done) & (kWarps - 1));
+    done += bottom - top;
+    if (left == right || y >= bottom) continue;
+    const Target target(level, out, exact, frame, blockIdx.y, scaled);
+    const unsigned int *const x_windows = windows + level.x_windows, *const y_windows = windows + level.y_windows;
+    const int first = window_begin(x_windows[min(left, target.width - 1)]) >> 2;
+    const int reach = ((window_end(x_windows[min(right, target.width) - 1]) - 1) >> 2) - first + 1;
+    for (; y < bottom; y += kWarps) {
+      const unsigned int ys = y_windows[y];
       const int rows = window_end(ys) - window_begin(ys);
       const uint4* const row = quads.row(frame, window_begin(ys)) + first;
       for (int q = lane; q < reach; q += 32) column_sums(row + q, groups, rows, sums + 2 * q);
       __syncwarp();
-      const float inverse_y = inverse_side(ys);
-#pragma unroll
-      for (int k = 0; k < kPixels / 32; ++k) {
-        const int x = left + 32 * k + lane;
-        if (x >= right) continue;
-        const uint2* const from = reinterpret_cast<const uint2*>(sums) + window_begin(mine[k]) - 4 * first;
-        const int wide = window_end(mine[k]) - window_begin(mine[k]);
+      for (int x = left + lane; x < right; x += 32) {
+        const unsigned int xs = x_windows[min(x, target.width - 1)];
+        const uint2* const from = reinterpret_cast<const uint2*>(sums) + window_begin(xs) - 4 * first;
+        const int wide = window_end(xs) - window_begin(xs);
         unsigned int sum[3];
         if (rows * wide > 257)
           add_wide_columns(from, wide, sum);
         else
           add_columns(from, wide, sum);
-        store(level, x, y, mine[k], ys, sum, inverse[k] * inverse_y);
+        target.store(x, y, xs, ys, sum);
       }
       __syncwarp();
     }
-    done += bottom - top;
   }
 }
 

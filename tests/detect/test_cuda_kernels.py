@@ -131,6 +131,26 @@ def test_crops_equal_twins(torch, cascade):
     np.testing.assert_allclose(sharp, wanted_sharp, rtol=2e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_crops_of_nv12_are_those_of_its_colours(torch, cascade, wide, rotation):
+    """Straight from the planes, enlarged and made smaller: as if the frames had become RGB before."""
+    from fastface.gpu.frames import DeviceFrames
+
+    rng = np.random.default_rng(17)
+    samples = nv12_of(rng, 2, 60, 80, 96)
+    samples = (samples.astype(np.uint16) << 8).view(np.int16) if wide else samples
+    frames = DeviceFrames.from_nv12(torch.from_numpy(samples).cuda(), 80, 60, matrix="bt709", full_range=False,
+                                    rotation=rotation)  # fmt: skip
+    rgb = np.ascontiguousarray(rgb_seen(torch, cascade, frames))
+    rect = torch.from_numpy(random_rects(rng, 30, *rgb.shape[1:3])).cuda()
+    row = torch.from_numpy(rng.integers(0, 2, 30)).cuda()
+    for size in (20, 48):
+        got = cascade.crop_triangle(frames, row, rect, size)
+        assert torch.equal(got, cascade.crop_triangle(on_gpu(torch, rgb), row, rect, size))
+        assert got.any()
+
+
 def test_empty_rectangles_give_zeros(torch, cascade):
     rng = np.random.default_rng(5)
     frames = on_gpu(torch, picture(rng, 1, 40, 40))

@@ -105,6 +105,12 @@ def test_nv12_is_converted_and_rotated(torch, cascade, matrix, full, rotation):
 
 
 @pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_crops_of_nv12_are_those_of_its_colours(torch, cascade, wide, rotation):
+    kernels_on_a_gpu.test_crops_of_nv12_are_those_of_its_colours(torch, cascade, wide, rotation)
+
+
+@pytest.mark.parametrize("wide", [False, True])
 def test_rows_of_any_alignment(torch, cascade, wide):
     kernels_on_a_gpu.test_rows_of_any_alignment(torch, cascade, wide)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from fastface import _core
 from fastface.encode.planes import Converter
 from fastface.errors import VideoProcessingError
 
@@ -14,9 +13,6 @@ REORDER = 2
 """Pictures by which decoding may run ahead of showing, with the preset used here (B-frames, B-pyramid)."""
 
 _OPTIONS = {"preset": "veryfast", "crf": "18"}
-# With libx264's code for AVX-512 the same pictures do not always give the same bytes (seen with libx264 165 and its
-# lookahead, one thread); with that for AVX2 they do, as fast.
-_X264 = {"asm": "avx2"} if _core.has_avx512() else {}
 _GLOBAL_HEADER = 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets are kept apart, not put into each key packet
 
 
@@ -91,8 +87,13 @@ class Coding:
         return bytes(encoder.extradata)
 
     def _options(self) -> dict[str, str]:
-        more = {**_X264, "sps-id": str(self.sets)} if self.sets else _X264
-        return {**_OPTIONS, "x264-params": ":".join(f"{k}={v}" for k, v in more.items())} if more else dict(_OPTIONS)
+        from fastface import _core
+
+        # With libx264's code for AVX-512 the same pictures do not always give the same bytes (seen with libx264 165 and
+        # its lookahead, one thread); with that for AVX2 they do, as fast.
+        more = ["asm=avx2"] if _core.has_avx512() else []
+        more += [f"sps-id={self.sets}"] if self.sets else []
+        return {**_OPTIONS, "x264-params": ":".join(more)} if more else dict(_OPTIONS)
 
     def _apply(self, context: Any) -> None:
         # Not slices, PyAV's default: they take 16% more bytes.

@@ -146,6 +146,7 @@ inline unsigned int __dp4a(unsigned int a, unsigned int b, unsigned int sum) {
   return sum;
 }
 inline float __fdiv_rn(float a, float b) { return a / b; }
+inline float __fdividef(float a, float b) { return a / b; }
 inline float __frcp_rn(float a) { return 1.0f / a; }
 inline unsigned int __float_as_uint(float f) { return __builtin_bit_cast(unsigned int, f); }
 inline float __uint_as_float(unsigned int u) { return __builtin_bit_cast(float, u); }

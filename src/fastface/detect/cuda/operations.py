@@ -98,7 +98,7 @@ class Operations:
         out: Tensor | Given, count: int,
     ) -> None:  # fmt: skip
         """Add `count` crops of FRAMES to a program, see :meth:`crop_triangle`."""
-        grid = (-(-size * size // 256), count)
+        grid = (-(-size * size // 1024), count)  # four pixels a thread: what is the same for all is computed once
         function = self.kernel("crop", "crop_triangle", depth=depth)
         program.add(function, grid, 256, FRAMES, geometry, row, rect, size, place, out)
 

@@ -32,10 +32,9 @@ _SCAN_TILE = 12, 60
 """Rows and columns of cells; as in scan.cu."""
 _WIDE = 24.0
 """Pixels of the frame to one of the level from which 8 threads share a window. Other levels are computed by regions."""
-_REGION_HEIGHT, _REGION_WIDTH, _REGION_PIXELS = 64, 108, 64
-"""Pixels of the frame, the width at most: with windows of 24 pixels they reach over 132, which are 34 groups of four
-(kGroups in pyramid.cu); a processor's cache holds what four blocks look at. And pixels of a level from left to right, at
-most."""
+_REGION_HEIGHT, _REGION_WIDTH = 40, 212
+"""Pixels of the frame, the width at most: windows of 25 pixels that begin there reach over 236, which are parts of 61
+groups of four at most (kGroups in pyramid.cu). A processor's cache holds what four blocks look at."""
 _EXACT = 4.0
 """The same, from which levels are kept in float32: to sum up their windows again for single cells would cost more."""
 
@@ -99,9 +98,7 @@ def plan_pyramid(
     levels = np.zeros(len(scales), LEVEL)
     table: list[NDArray[np.uint32]] = []
     entries = offset = exact = wide_block = scan_block = regional = 0
-    region_width = _REGION_WIDTH
-    if scales:
-        region_width = min(region_width, _REGION_PIXELS * width // geometry.level_size(height, width, scales[0])[1])
+    region_width = -(-width // -(-width // _REGION_WIDTH))  # no narrow one at the end
     regions = -(-height // _REGION_HEIGHT), -(-width // region_width)
 
     def add(part: NDArray[np.uint32]) -> int:
