@@ -20,8 +20,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in 
 pytestmark = [pytest.mark.gpu, pytest.mark.media, pytest.mark.alone]
 
 DEVICE, EMBEDDER = "cuda", "facenet-msceleb1m"
-FRAMES = 40_000
-"""Ten seconds of an H100."""
+FRAMES = 20_000
+"""Five seconds of an H100."""
 
 
 @pytest.fixture(scope="module")
