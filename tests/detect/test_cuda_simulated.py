@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,52 @@ def test_frames_are_scanned_in_parts(torch, monkeypatch):
 
 def test_memory_is_given_to_others(torch):
     cascade_on_a_gpu.test_memory_is_given_to_others(torch)
+
+
+def test_a_detector_without_room_gets_anothers(torch, monkeypatch):
+    from fastface.detect import cuda
+    from fastface.gpu.executor import CudaExecutor
+    from fastface.gpu.interop import GivenBatch
+
+    first, second = (cuda.CudaMTCNN(DetectorSettings(), precision="fp16") for _ in range(2))
+    executor = object.__new__(CudaExecutor)
+    executor._lanes, executor._turn = [(first, torch.cuda.Stream()), (second, torch.cuda.Stream())], 0
+    batch = GivenBatch(np.arange(4), np.arange(4.0), on_gpu(torch, picture(np.random.default_rng(8), 4, 97, 131)))
+    on_its_way = executor._submit(batch)
+    made = cuda.Buffers
+
+    def scarce(*args, **kwargs):
+        if first._buffers is not None:
+            raise torch.cuda.OutOfMemoryError("the first has it")
+        return made(*args, **kwargs)
+
+    monkeypatch.setattr(cuda, "Buffers", scarce)
+    monkeypatch.setattr(cuda, "free_memory", lambda device: "a test has taken it")
+    got, _ = executor._submit(batch).result()
+    assert first._buffers is None
+    assert first.frames_a_pass == 2
+    assert second._buffers.n == 1
+    wanted, _ = on_its_way.result()
+    for name in ("row", "box", "score", "landmarks"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(wanted, name))
+
+
+def test_what_an_attempt_took_is_gone_before_the_next(torch, monkeypatch):
+    from fastface.detect import cuda
+
+    detector, made, taken, left = cuda.CudaMTCNN(DetectorSettings(), precision="fp16"), cuda.Buffers, [], []
+
+    def scarce(n, *args, **kwargs):
+        part = torch.empty(1000)  # as the exception's frames hold what was made before it
+        taken.append(weakref.ref(part))
+        if n > 1:
+            raise torch.cuda.OutOfMemoryError("too much")
+        return made(n, *args, **kwargs)
+
+    monkeypatch.setattr(cuda, "Buffers", scarce)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: left.append(taken[-1]() is not None))
+    detector.detect(on_gpu(torch, picture(np.random.default_rng(8), 4, 97, 131)))
+    assert left == [False, False]
 
 
 def test_crops_on_their_way(torch, cascade, monkeypatch):

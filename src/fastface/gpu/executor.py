@@ -7,6 +7,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -170,7 +171,8 @@ class CudaExecutor:
         self._turn = (self._turn + 1) % _LANES
         if isinstance(batch, DeviceFrameBatch):
             batch.wait(stream.cuda_stream)
-        return detector.submit(self._view(batch), thumbnail=SIGNATURE_SHAPE, stream=stream)
+        frames = self._view(batch)
+        return self._with_room(lambda: detector.submit(frames, thumbnail=SIGNATURE_SHAPE, stream=stream))
 
     def size(self, batch: Any) -> tuple[int, int]:
         if isinstance(batch, GivenBatch):
@@ -208,7 +210,8 @@ class CudaExecutor:
             return self._with_room(lambda: self._embedder.later(store.pixels, store.on_device(places)))
 
     def _with_room(self, work: Callable[[], T]) -> T:
-        """`work`, again and again while detection can give it memory, whose passes get smaller."""
+        """`work`, again and again while a detector can give it memory, whose passes get smaller; a detector's own work
+        too, for another may have taken all there is."""
         while True:
             try:
                 return work()
@@ -237,7 +240,7 @@ class CudaExecutor:
         while True:
             with ordered_on(self._detecting, stream, self._torch_device):
                 device_frames = as_frames(frames, self._torch_device, matrix=matrix, full_range=full_range)
-                found, facts = self._detector.by_frame(device_frames, most)
+                found, facts = self._with_room(partial(self._detector.by_frame, device_frames, most))
             if stream is not None:
                 return found
             if not int(found.overflow):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import traceback
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
@@ -301,6 +302,7 @@ class CudaMTCNN(Operations):
         Raises:
             GPUMemoryError: n is 1.
         """
+        traceback.clear_frames(error.__traceback__)  # they hold what the attempt had allocated
         torch.cuda.empty_cache()
         if n == 1:
             raise GPUMemoryError(
