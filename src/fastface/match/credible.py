@@ -9,6 +9,7 @@ from fastface.match.identify import CERTAIN_SCORE, long_enough
 from fastface.types import Faces
 
 _BEST = 5
+_ALL_BITS = np.int64(0xFFFFFFFF)
 
 
 def track_scores(track: NDArray[np.int64], score: NDArray[np.float32]) -> tuple[NDArray[np.int64], ...]:
@@ -16,19 +17,24 @@ def track_scores(track: NDArray[np.int64], score: NDArray[np.float32]) -> tuple[
     short and of low score.
 
     Args:
-        track: [N] int64, of each face.
+        track: [N] int64, of each face, from 0 to 2^31 - 1.
         score: [N] float32, in [0, 1].
 
     Returns:
         Ids [T] ascending, counts [T] and scores [T] float32.
     """
-    order = np.lexsort((-score, track))
-    ids, start, count = np.unique(track[order], return_index=True, return_counts=True)
-    best = np.arange(len(order)) - np.repeat(start, count) < _BEST
+    if not len(track):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+    # One sort, by track and then by score, highest first: the bits of positive floats order as the floats do.
+    key = np.sort(track << 32 | (_ALL_BITS - np.ascontiguousarray(score).view(np.uint32)))
+    by_track = key >> 32
+    ordered = (_ALL_BITS - (key & _ALL_BITS)).astype(np.uint32).view(np.float32)
+    start = np.flatnonzero(np.diff(by_track, prepend=-1))
+    count = np.diff(start, append=len(key))
+    best = np.arange(len(key)) - np.repeat(start, count) < _BEST
     used = np.minimum(count, _BEST)
-    first = np.concatenate([[0], np.cumsum(used)[:-1]]).astype(np.int64)
-    mean = np.add.reduceat(score[order][best], first) / used if len(ids) else np.zeros(0)
-    return ids, count, mean.astype(np.float32)
+    mean = np.add.reduceat(ordered[best], np.cumsum(used) - used) / used
+    return by_track[start], count, mean.astype(np.float32)
 
 
 def credible_faces(
@@ -52,4 +58,6 @@ def credible_faces(
                     del score[worse], count[worse]
     sure = CERTAIN_SCORE if min_score > 0 else 0.0
     certain = {t: score[t] >= sure and long_enough(count[t], interval) for t in score}
-    return faces[np.isin(faces.track, list(score))], certain
+    mine = np.zeros(int(ids[-1]) + 1 if len(ids) else 0, bool)
+    mine[list(score)] = True
+    return faces[mine[faces.track]], certain

@@ -85,16 +85,25 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return out
 
 
-def _foes(apart: set[tuple[int, int]]) -> dict[int, set[int]]:
+def _places(values: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the two of each pair are in ascending values; without pairs of which one is not there."""
+    if not len(values):
+        return np.zeros((0, 2), np.int64)
+    place = np.minimum(np.searchsorted(values, pairs), len(values) - 1)
+    found: NDArray[np.int64] = place[(values[place] == pairs).all(1)]
+    return found
+
+
+def _foes(apart: NDArray[np.int64]) -> dict[int, set[int]]:
     """By row, the rows that it was seen apart from."""
     foes: dict[int, set[int]] = {}
-    for a, b in apart:
+    for a, b in apart.tolist():
         foes.setdefault(a, set()).add(b)
         foes.setdefault(b, set()).add(a)
     return foes
 
 
-def _join_sure(embeddings: Embeddings, apart: set[tuple[int, int]]) -> list[list[int]]:
+def _join_sure(embeddings: Embeddings, apart: NDArray[np.int64]) -> list[list[int]]:
     """Groups of rows that are surely one person."""
     from fastface import _core
 
@@ -118,19 +127,23 @@ def _join_sure(embeddings: Embeddings, apart: set[tuple[int, int]]) -> list[list
 
 
 def _cluster(
-    embeddings: Embeddings, apart: set[tuple[int, int]], threshold: float
+    embeddings: Embeddings, apart: NDArray[np.int64], threshold: float
 ) -> list[tuple[list[int], float | None]]:
     """Rows of each person, and the lowest similarity at which they were joined."""
     from fastface import _core
 
     groups = _join_sure(embeddings, apart)
-    group_of = {row: g for g, rows in enumerate(groups) for row in rows}
-    pairs = sorted({tuple(sorted((group_of[a], group_of[b]))) for a, b in apart if group_of[a] != group_of[b]})
+    group_of = np.zeros(len(embeddings), np.int64)
+    for g, rows in enumerate(groups):
+        group_of[rows] = g
+    between = np.sort(group_of[apart], axis=1)
+    between = between[between[:, 0] < between[:, 1]]
+    pairs = np.stack(np.divmod(np.unique(between @ [len(groups), 1]), len(groups)), 1)
     weighted = embeddings.mean * embeddings.weight[:, None]
     label, weakest = _core.average_linkage(
         np.array([weighted[rows].sum(0) for rows in groups], np.float32).reshape(len(groups), -1),
         np.array([embeddings.weight[rows].sum() for rows in groups], np.float32),
-        np.array(pairs, np.int64).reshape(-1, 2),
+        pairs,
         threshold,
     )
     people: list[tuple[list[int], float | None]] = []
@@ -166,20 +179,14 @@ def identify(
     """
     certain = certain & (embeddings.legibility >= MIN_LEGIBILITY)
     embeddings = discounted(embeddings)
-    row_of = {int(t): i for i, t in enumerate(embeddings.track)}
-    apart = {
-        (row_of[a], row_of[b])
-        for a, b in conflicts[conflicts[:, 2] >= CONFLICT_FRAMES, :2].tolist()
-        if a in row_of and b in row_of
-    }
+    apart = _places(embeddings.track, conflicts[conflicts[:, 2] >= CONFLICT_FRAMES, :2])
     sure_rows = np.flatnonzero(certain)
     if not len(sure_rows):
         return []
-    local = {int(r): i for i, r in enumerate(sure_rows)}
-    inner = {(local[a], local[b]) for a, b in apart if a in local and b in local}
     foes = _foes(apart)
     clusters = [
-        ([int(sure_rows[r]) for r in rows], s) for rows, s in _cluster(embeddings[sure_rows], inner, linkage_threshold)
+        ([int(sure_rows[r]) for r in rows], s)
+        for rows, s in _cluster(embeddings[sure_rows], _places(sure_rows, apart), linkage_threshold)
     ]
 
     def mean_of(rows: list[int]) -> NDArray[np.float32]:

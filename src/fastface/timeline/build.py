@@ -66,7 +66,9 @@ def build_timeline(
                 gallery_id=person.gallery_id,
             )
         )
-    track = np.searchsorted(ids, faces.track)
+    numbers = np.zeros(int(ids[-1]) + 1 if len(ids) else 0, np.int64)
+    numbers[ids] = np.arange(len(ids))
+    track = numbers[faces.track]
     identity = np.array([identity_of.get(i, -1) for i in range(len(ids))], np.int64)[track]
     video = {
         "path": info.path,
@@ -85,10 +87,13 @@ def build_timeline(
 
 
 def _extents(faces: Faces) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Ids of the tracks, and the first and last frame of each."""
-    ids, start = np.unique(faces.track, return_index=True)
-    _, back = np.unique(faces.track[::-1], return_index=True)
-    return ids, faces.frame[start], faces.frame[len(faces) - 1 - back] if len(faces) else faces.frame
+    """Ids of the tracks, ascending, and the first and last frame of each."""
+    first = np.full(int(faces.track.max(initial=-1)) + 1, -1, np.int64)
+    last = first.copy()
+    first[faces.track[::-1]] = faces.frame[::-1]  # of several values for one place the last one stays
+    last[faces.track] = faces.frame
+    ids = np.flatnonzero(first >= 0)
+    return ids, first[ids], last[ids]
 
 
 def union(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
