@@ -134,11 +134,6 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
         }
         __syncthreads();
       }
-      uint2 first_layer[3][4];  // asked for early, for they come from afar
-#pragma unroll
-      for (int ky = 0; ky < 3; ++ky)
-#pragma unroll
-        for (int j = 0; j < 4; ++j) first_layer[ky][j] = __ldg(&w->first[ky][j][lane]);
       for (int p = threadIdx.x; p < kSide * kSide; p += kThreads) {
         float mean[3] = {127.5f, 127.5f, 127.5f};
         if (across > 0) {
@@ -160,6 +155,11 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
       __syncthreads();
 
       {  // conv1, 3 to 28 channels
+        uint2 first[3][4];
+#pragma unroll
+        for (int ky = 0; ky < 3; ++ky)
+#pragma unroll
+          for (int j = 0; j < 4; ++j) first[ky][j] = __ldg(&w->first[ky][j][lane]);
         __half2 slope[4];
 #pragma unroll
         for (int j = 0; j < 4; ++j)
@@ -174,7 +174,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
             const unsigned char* p = shared + (q + ky * 24) * 8 + 4 * t;
             const unsigned int a[4] = {word(p), word(p + 64), word(p + 16), word(p + 80)};
 #pragma unroll
-            for (int j = 0; j < 4; ++j) mma16816(sum[j], a, first_layer[ky][j]);
+            for (int j = 0; j < 4; ++j) mma16816(sum[j], a, first[ky][j]);
           }
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
