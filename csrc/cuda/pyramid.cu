@@ -59,11 +59,11 @@ struct Target {
 };
 
 // grid.y is the frame, from number first_frame of quads and `exact` on. A block of 256 threads computes 32 pixels of a
-// level whose windows are wide, or, from block first_region on, what lies in a region of the frame of all other levels, so
-// that the frame is fetched once and not once a level: those pixels whose windows begin there. Regions are region_width x
-// kRegionHeight pixels, `regions_across` in a row; windows[level.x_regions + i] is the first column of region i, and
-// likewise for rows. A warp computes a row at a time: first sums down its windows' rows, each column once, then sums
-// across. scaled != 0 scales for MTCNN, else values stay in [0, 255].
+// level whose windows are wide, or, from block first_region on, what a region of the frame gives of all other levels, the
+// first `regional`: the pixels whose windows begin there. So the frame comes from afar once, and not once a level.
+// windows[level.x_regions + i] is a level's first column in column i of `regions_across` regions, and likewise for rows. A
+// warp computes a row of pixels at a time: first sums down its windows' rows, each column once, then sums across.
+// scaled != 0 scales for MTCNN, else values stay in [0, 255].
 extern "C" __global__ void __launch_bounds__(256, 4)
     pyramid(const uint4* data, int frame_height, int groups, const Level* levels, int count, const unsigned int* windows,
             int regional, int first_region, int regions_across, int scaled, OUT* out, float* exact, int first_frame) {

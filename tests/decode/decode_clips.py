@@ -122,6 +122,9 @@ CLIPS: dict[str, Clip] = {
 }
 """Name to clip; MPEG-2's open groups, H.264's recovery points and HEVC's CRA pictures must not be cut."""
 
+FOR_NVDEC = [name for name in CLIPS if not name.startswith("mpeg")]
+"""Those that the GPU decoder takes."""
+
 
 @contextlib.contextmanager
 def priority_kept() -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The GPU decoder: its scheduling with a stand-in for the device, and on a GPU against libav, bit for bit."""
+"""The GPU decoder's scheduling, with a stand-in for the device."""
 
 from __future__ import annotations
 
@@ -10,49 +10,21 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from decode_clips import CLIPS, loop, make
-from fake_gpu import FakeGpu, packed
+from decode_clips import CLIPS, FOR_NVDEC, loop, make
+from decoded import take, whole
+from fake_gpu import FakeGpu
 
 from fastface.decode import LibavDecoder
 from fastface.decode.cuda import SessionPool
-from fastface.decode.device import NO_PTS, DeviceFrameBatch, InOrder, Unsupported, stream_address
+from fastface.decode.device import DeviceFrameBatch, InOrder, Unsupported, stream_address
 from fastface.decode.nvdec import NvdecDecoder
 from fastface.errors import GPUError, GPUMemoryError, InputValidationError
-
-ON_GPU = [n for n in CLIPS if not n.startswith("mpeg")]
-
-
-def whole(path: Path) -> tuple[list[int], np.ndarray]:
-    """pts, and [N, rows, row] samples as they stand in the ring, of libav's frames."""
-    with av.open(str(path)) as container:
-        frames = list(container.decode(video=0))
-    return [NO_PTS if f.pts is None else f.pts for f in frames], np.stack([packed(f) for f in frames])
-
-
-def visible(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Without the column that rounds an odd width up, which is nobody's."""
-    if width % 2:
-        pixels = pixels.copy()
-        pixels[:, :height, width] = 0
-    return pixels
-
-
-def take(decoder: NvdecDecoder) -> tuple[list[int], list[float], list[int], np.ndarray]:
-    """index, time, pts and samples of all batches, on the host; each is released."""
-    rows: list[tuple[list[int], list[float], list[int], np.ndarray]] = []
-    for batch in decoder:
-        batch.synchronize()
-        host = batch.pixels.get() if hasattr(batch.pixels, "get") else np.array(batch.pixels)
-        rows.append((list(batch.index), list(batch.time), list(batch.pts), visible(host, batch.width, batch.height)))
-        batch.release()
-    index, time, pts = ([x for r in rows for x in r[i]] for i in range(3))
-    return index, time, pts, np.concatenate([r[3] for r in rows])
 
 
 class TestScheduling:
     """Everything but CUDA, on any machine."""
 
-    @pytest.mark.parametrize("name", ON_GPU)
+    @pytest.mark.parametrize("name", FOR_NVDEC)
     @pytest.mark.parametrize("sessions", [1, 3])
     def test_same_as_libav(self, clip: Any, name: str, sessions: int) -> None:
         path = clip(name)
@@ -392,70 +364,3 @@ class TestScheduling:
         assert [stream_address(s) for s in (4, Cupy(), Torch(), Protocol())] == [4, 5, 6, 7]
         with pytest.raises(TypeError, match="no CUDA stream"):
             stream_address("stream")
-
-
-@pytest.mark.gpu
-class TestOnTheGpu:
-    @pytest.mark.parametrize("name", ON_GPU)
-    @pytest.mark.parametrize("sessions", [1, 4])
-    def test_bit_for_bit(self, clip: Any, name: str, sessions: int) -> None:
-        path = clip(name)
-        try:
-            decoder = NvdecDecoder(path, sessions=sessions, batch_size=16, min_frames=25)
-        except Unsupported as error:
-            if not name.startswith("av1"):  # the chips that the project uses differ in this alone
-                raise
-            pytest.xfail(error.reason)
-        with decoder:
-            index, time, pts, pixels = take(decoder)
-        want_pts, want = whole(path)
-        assert index == list(range(120))
-        assert pts == want_pts
-        assert decoder.stats.skipped == 0
-        assert np.array_equal(pixels, want)
-        with LibavDecoder(path) as reference:
-            assert np.concatenate([b.time for b in reference]).tolist() == time
-
-    def test_ring_is_used_again_while_a_stream_still_reads(self, clip: Any, tmp_path: Path) -> None:
-        """A slow reader on its own stream: what it reads must not have been overwritten."""
-        import cupy
-
-        loop(clip("h264_closed"), tmp_path / "long.mp4", 600)
-        want = whole(clip("h264_closed"))[1]
-        stream = cupy.cuda.Stream(non_blocking=True)
-        slow = cupy.RawKernel(
-            r"""extern "C" __global__ void slow(long long cycles) {
-                long long begin = clock64(); while (clock64() - begin < cycles) {} }""", "slow"
-        )  # fmt: skip
-        copies = []
-        with NvdecDecoder(tmp_path / "long.mp4", sessions=4, batch_size=4, memory=1, hold=1, min_frames=25) as decoder:
-            for batch in decoder:
-                with stream:
-                    batch.wait(stream)
-                    slow((1,), (1,), (2_000_000,))
-                    copies.append((batch.index, batch.pixels.copy()))
-                batch.release(stream)
-        stream.synchronize()
-        assert sum(len(i) for i, _ in copies) == 600
-        for index, pixels in copies:
-            assert np.array_equal(pixels.get(), want[index % 120])
-
-    @pytest.mark.alone
-    def test_nothing_is_left_behind(self, clip: Any) -> None:
-        import cupy
-
-        def once() -> None:
-            with NvdecDecoder(clip("h264_closed"), sessions=4) as decoder:
-                take(decoder)
-
-        once()
-        cupy.cuda.Device().synchronize()
-        free = cupy.cuda.runtime.memGetInfo()[0]
-        for _ in range(5):
-            once()
-        assert cupy.cuda.runtime.memGetInfo()[0] >= free - (64 << 20)
-        assert not [t for t in threading.enumerate() if t.name.startswith("fastface-")]
-
-    def test_a_device_that_is_not_there(self, clip: Any) -> None:
-        with pytest.raises(GPUError, match="device_id is 99"):
-            NvdecDecoder(clip("h264_closed"), device_id=99)

@@ -58,7 +58,7 @@ class PyramidPlan:
 
     Attributes:
         levels: [L] of dtype LEVEL.
-        windows: uint32, all levels' windows of columns and of rows.
+        windows: uint32, all levels' windows of columns and of rows, and their first columns and rows in each region.
         pixels: of the canvas that holds all levels of the frames that are scanned at once.
         exact_pixels: of the float32 canvas, which holds levels of all frames.
         regional: levels of the pyramid that are computed by regions of the frame, the first ones.
