@@ -20,9 +20,9 @@ struct Axis {
   }
 };
 
-// The crop's pixel number p. fetch(y) gives what gives the colours of row y's pixels.
-template <class Fetch>
-__device__ __forceinline__ void crop_pixel(const Axis& across, const Axis& down, int p, int size, Fetch fetch,
+// The crop's pixel number p. row_of(y) gives a row of the rectangle, of which (x, rgb) gives the colours of a pixel.
+template <class Rows>
+__device__ __forceinline__ void crop_pixel(const Axis& across, const Axis& down, int p, int size, Rows row_of,
                                            unsigned char* out) {
   const int oy = p / size, ox = p % size;
   const float cx = across.center(ox), cy = down.center(oy);
@@ -30,7 +30,7 @@ __device__ __forceinline__ void crop_pixel(const Axis& across, const Axis& down,
   float sum[3] = {0.0f, 0.0f, 0.0f}, total = 0.0f;
   for (int y = ya; y < yb; ++y) {
     const float wy = down.weight(y, cy);
-    const auto pixel = fetch(y);
+    const auto pixel = row_of(y);
     for (int x = xa; x < xb; ++x) {
       const float weight = wy * across.weight(x, cx);
       int rgb[3];
@@ -57,7 +57,7 @@ extern "C" __global__ void crop_triangle(const SAMPLE* data, const FrameGeometry
   const bool plain = !frames.rgb && frames.rotation == 0;
   for (int p = blockIdx.x * blockDim.x + threadIdx.x; p < size * size; p += gridDim.x * blockDim.x) {
     if (plain) {
-      const auto fetch = [&](int y) {
+      const auto row_of = [&](int y) {
         const SAMPLE* const luma = base + static_cast<long long>(y0 + y) * frames.pitch + x0;
         const SAMPLE* const chroma = base + static_cast<long long>(frames.uv_row + (y0 + y) / 2) * frames.pitch;
         return [&frames, luma, chroma, x0](int x, int* rgb) {
@@ -65,12 +65,12 @@ extern "C" __global__ void crop_triangle(const SAMPLE* data, const FrameGeometry
           yuv_to_rgb(frames.matrix, luma[x], uv[0], uv[1], rgb);
         };
       };
-      crop_pixel(across, down, p, size, fetch, to);
+      crop_pixel(across, down, p, size, row_of, to);
     } else {
-      const auto fetch = [&](int y) {
+      const auto row_of = [&](int y) {
         return [&frames, frame, x0, y0, y](int x, int* rgb) { fetch_rgb(frames, frame, x0 + x, y0 + y, rgb); };
       };
-      crop_pixel(across, down, p, size, fetch, to);
+      crop_pixel(across, down, p, size, row_of, to);
     }
   }
 }

@@ -15,7 +15,7 @@
 namespace fastface {
 
 constexpr int kWarps = 8;
-constexpr int kGroups = 61;  // of four pixels of the frame that a region's windows reach over, at most
+constexpr int kGroups = 60;  // of four pixels of the frame that a region's windows reach over, at most
 
 __device__ __forceinline__ void store_pixel(__half* out, long long pixel, const float* v) {
   const __half2 rg = __floats2half2_rn(v[0], v[1]), b0 = __floats2half2_rn(v[2], 0.0f);
@@ -42,7 +42,7 @@ struct Target {
   // The pixel whose windows of a column and a row, xs and ys, have these sums; zero beyond the level's width.
   __device__ __forceinline__ void store(int x, int y, unsigned int xs, unsigned int ys, const unsigned int* sum) const {
     float value[3];
-    if (sizeof(OUT) == 2 && !exact) {  // half precision is all that is wanted: no division
+    if (sizeof(OUT) == 2 && !exact) {  // half precision is all that is wanted
       const int area = (window_end(xs) - window_begin(xs)) * (window_end(ys) - window_begin(ys));
       const float inverse = __fdividef(scaled ? 0.0078125f : 1.0f, static_cast<float>(area));
       for (int c = 0; c < 3; ++c)

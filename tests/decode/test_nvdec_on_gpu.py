@@ -18,6 +18,7 @@ from fastface.errors import GPUError
 
 pytestmark = pytest.mark.gpu
 
+
 @pytest.mark.parametrize("name", FOR_NVDEC)
 @pytest.mark.parametrize("sessions", [1, 4])
 def test_bit_for_bit(clip: Any, name: str, sessions: int) -> None:

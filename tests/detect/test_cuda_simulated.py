@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import sys
 import weakref
 from pathlib import Path
@@ -76,7 +77,9 @@ def test_memory_is_given_to_others(torch):
     cascade_on_a_gpu.test_memory_is_given_to_others(torch)
 
 
-def test_a_detector_without_room_gets_anothers(torch, monkeypatch):
+@pytest.mark.parametrize("again", [False, True])
+def test_a_detector_without_room_gets_anothers(torch, monkeypatch, again):
+    """For its first buffers, and for larger ones where something did not fit."""
     from fastface.detect import cuda
     from fastface.gpu.executor import CudaExecutor
     from fastface.gpu.interop import GivenBatch
@@ -87,6 +90,9 @@ def test_a_detector_without_room_gets_anothers(torch, monkeypatch):
     batch = GivenBatch(np.arange(4), np.arange(4.0), on_gpu(torch, picture(np.random.default_rng(8), 4, 97, 131)))
     on_its_way = executor._submit(batch)
     made = cuda.Buffers
+    if again:
+        second.capacity = dataclasses.replace(second.capacity, cells=4)
+        pending = executor._submit(batch)
 
     def scarce(*args, **kwargs):
         if first._buffers is not None:
@@ -95,7 +101,7 @@ def test_a_detector_without_room_gets_anothers(torch, monkeypatch):
 
     monkeypatch.setattr(cuda, "Buffers", scarce)
     monkeypatch.setattr(cuda, "free_memory", lambda device: "a test has taken it")
-    got, _ = executor._submit(batch).result()
+    got = executor._with_room(pending.result)[0] if again else executor.detect(batch)
     assert first._buffers is None
     assert first.frames_a_pass == 2
     assert second._buffers.n == 1

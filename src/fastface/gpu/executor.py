@@ -154,7 +154,7 @@ class CudaExecutor:
         yield from waiting
 
     def _seen(self, batch: Any, pending: Pending, store: DeviceCrops) -> Seen:
-        found, signatures = pending.result()
+        found, signatures = self._with_room(pending.result)
         places = self.crop(batch, found.row, found.box, store)
         left = np.ones(len(places), bool)
 
@@ -188,7 +188,7 @@ class CudaExecutor:
 
     def detect(self, batch: Any) -> Detections:
         try:
-            return self._submit(batch).result()[0]
+            return self._with_room(self._submit(batch).result)[0]
         except BaseException:
             self._frames_of.pop(id(batch), None)  # nobody will release it
             raise

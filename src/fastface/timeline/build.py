@@ -88,11 +88,11 @@ def build_timeline(
 
 def _extents(faces: Faces) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Ids of the tracks, ascending, and the first and last frame of each."""
-    first = np.full(int(faces.track.max(initial=-1)) + 1, -1, np.int64)
-    last = first.copy()
-    first[faces.track[::-1]] = faces.frame[::-1]  # of several values for one place the last one stays
-    last[faces.track] = faces.frame
-    ids = np.flatnonzero(first >= 0)
+    last = np.full(int(faces.track.max(initial=-1)) + 1, -1, np.int64)
+    first = np.full(len(last), np.iinfo(np.int64).max)
+    np.minimum.at(first, faces.track, faces.frame)
+    np.maximum.at(last, faces.track, faces.frame)
+    ids = np.flatnonzero(last >= 0)
     return ids, first[ids], last[ids]
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastface.cuda_driver import free_memory
-from fastface.detect.cuda.buffers import Buffers, Capacity, Fact, Result
+from fastface.detect.cuda.buffers import FACTS, Buffers, Capacity, Fact, Result
 from fastface.detect.cuda.cascade import Cascade, levels
 from fastface.detect.cuda.operations import Operations
 from fastface.errors import GPUMemoryError
@@ -53,7 +53,11 @@ class Pending:
         self._detector, self._passes, self._stream = detector, passes, stream
 
     def result(self) -> tuple[Detections, NDArray[np.uint8]]:
-        """The faces, and thumbnails [N, T] uint8 (T is 0 if none were asked for). Can be called once."""
+        """The faces, and thumbnails [N, T] uint8 (T is 0 if none were asked for). Can be called once.
+
+        Raises:
+            GPUMemoryError: what did not fit finds no room for larger buffers either; then it can be called again.
+        """
         return self._detector._collect(self._passes, self._stream)
 
 
@@ -182,10 +186,11 @@ class CudaMTCNN(Operations):
             landmarks=zeros(n, most, 5, 2),
             overflow=zeros(1, dtype=torch.int32),
         )
-        facts, begin = [], 0
+        kept, begin = zeros(n, FACTS, dtype=torch.int32), 0  # now: later the buffers may have taken all memory
+        facts: list[Tensor] = []
         with self._lock:
             for part, b, result in self._passes(frames, None, stream, fetch=False):
-                facts.append(result.facts().clone())
+                facts.append(kept[len(facts)].copy_(result.facts()))
                 if len(b.plan):
                     here = slice(begin, begin + len(part))
                     self.launch(
