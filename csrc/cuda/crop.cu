@@ -53,17 +53,12 @@ extern "C" __global__ void crop_triangle(const SAMPLE* data, const FrameGeometry
   const Axis across(rect[4 * i + 2] - x0, size), down(rect[4 * i + 3] - y0, size);
   unsigned char* const to = out + place[i] * 3 * size * size;
   const long long frame = row[i];
-  const SAMPLE* const base = data + frame * frames.frame_stride;
   const bool plain = !frames.rgb && frames.rotation == 0;
   for (int p = blockIdx.x * blockDim.x + threadIdx.x; p < size * size; p += gridDim.x * blockDim.x) {
     if (plain) {
       const auto row_of = [&](int y) {
-        const SAMPLE* const luma = base + static_cast<long long>(y0 + y) * frames.pitch + x0;
-        const SAMPLE* const chroma = base + static_cast<long long>(frames.uv_row + (y0 + y) / 2) * frames.pitch;
-        return [&frames, luma, chroma, x0](int x, int* rgb) {
-          const SAMPLE* const uv = chroma + ((x0 + x) & ~1);
-          yuv_to_rgb(frames.matrix, luma[x], uv[0], uv[1], rgb);
-        };
+        return
+            [&frames, x0, coded = CodedRow(frames, frame, y0 + y)](int x, int* rgb) { coded.fetch(frames, x0 + x, rgb); };
       };
       crop_pixel(across, down, p, size, row_of, to);
     } else {

@@ -48,19 +48,29 @@ __device__ __forceinline__ void coded_place(const FrameBatch& f, int x, int y, i
   }
 }
 
+// A coded row of NV12: its luma, and the chroma that it shares with its neighbour.
+struct CodedRow {
+  const SAMPLE *luma, *chroma;
+  __device__ __forceinline__ CodedRow(const FrameBatch& f, long long frame, int y)
+      : luma(f.data + frame * f.frame_stride + static_cast<long long>(y) * f.pitch),
+        chroma(f.data + frame * f.frame_stride + static_cast<long long>(f.uv_row + y / 2) * f.pitch) {}
+  __device__ __forceinline__ void fetch(const FrameBatch& f, int x, int* rgb) const {
+    const SAMPLE* const uv = chroma + (x & ~1);
+    yuv_to_rgb(f.matrix, luma[x], uv[0], uv[1], rgb);
+  }
+};
+
 __device__ __forceinline__ void fetch_rgb(const FrameBatch& f, long long frame, int x, int y, int* rgb) {
   int cx, cy;
   coded_place(f, x, y, &cx, &cy);
-  const SAMPLE* base = f.data + frame * f.frame_stride;
   if (f.rgb) {
-    const SAMPLE* p = base + static_cast<long long>(cy) * f.pitch + 3 * cx;
+    const SAMPLE* p = f.data + frame * f.frame_stride + static_cast<long long>(cy) * f.pitch + 3 * cx;
     rgb[0] = p[0];
     rgb[1] = p[1];
     rgb[2] = p[2];
     return;
   }
-  const SAMPLE* uv = base + static_cast<long long>(f.uv_row + cy / 2) * f.pitch + (cx & ~1);
-  yuv_to_rgb(f.matrix, base[static_cast<long long>(cy) * f.pitch + cx], uv[0], uv[1], rgb);
+  CodedRow(f, frame, cy).fetch(f, cx, rgb);
 }
 
 // Means of R, G and B over displayed pixels [x1, x2) x [y1, y2). Whole numbers are added up (of up to 16 M pixels), as

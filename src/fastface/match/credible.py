@@ -58,6 +58,4 @@ def credible_faces(
                     del score[worse], count[worse]
     sure = CERTAIN_SCORE if min_score > 0 else 0.0
     certain = {t: score[t] >= sure and long_enough(count[t], interval) for t in score}
-    mine = np.zeros(int(ids[-1]) + 1 if len(ids) else 0, bool)
-    mine[list(score)] = True
-    return faces[mine[faces.track]], certain
+    return faces[np.isin(faces.track, list(score))], certain

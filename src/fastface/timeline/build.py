@@ -66,9 +66,7 @@ def build_timeline(
                 gallery_id=person.gallery_id,
             )
         )
-    numbers = np.zeros(int(ids[-1]) + 1 if len(ids) else 0, np.int64)
-    numbers[ids] = np.arange(len(ids))
-    track = numbers[faces.track]
+    track = np.searchsorted(ids, faces.track)
     identity = np.array([identity_of.get(i, -1) for i in range(len(ids))], np.int64)[track]
     video = {
         "path": info.path,

@@ -83,21 +83,6 @@ inline void __syncwarp(unsigned int = 0xffffffffu) {
 }
 
 template <class T>
-T __shfl_xor_sync(unsigned int, T value, int mask) {
-  struct Mine {
-    T value, out;
-    int mask;
-  } mine = {value, value, mask};
-  simulated::warp_wide(&mine, [](void* const* lanes) {
-    for (int lane = 0; lane < 32; ++lane) {
-      Mine& m = *static_cast<Mine*>(lanes[lane]);
-      m.out = static_cast<const Mine*>(lanes[lane ^ m.mask])->value;
-    }
-  });
-  return mine.out;
-}
-
-template <class T>
 T __shfl_sync(unsigned int, T value, int from) {
   struct Mine {
     T value, out;
@@ -110,6 +95,11 @@ T __shfl_sync(unsigned int, T value, int from) {
     }
   });
   return mine.out;
+}
+
+template <class T>
+T __shfl_xor_sync(unsigned int all, T value, int mask) {
+  return __shfl_sync(all, value, static_cast<int>(threadIdx.x) ^ mask);
 }
 
 inline unsigned int __ballot_sync(unsigned int, int predicate) {

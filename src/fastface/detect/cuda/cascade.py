@@ -196,7 +196,7 @@ class Cascade:
             program.call(lambda: self._scan_float32(b, n, least))
         program.add(
             self._on.kernel("cells", "cells"),
-            (16, n * levels),
+            (16, n * levels),  # the largest levels have most cells; blocks that have none end at once
             256,
             *(*quads, b.exact, b.levels, levels, b.windows, self._cell_weights, float(threshold), cells),
             *(b.cell_tie, b.cell_count, b.cell_box, b.cell_score, b.cell_offsets, facts[Fact.CELLS_FULL :]),
