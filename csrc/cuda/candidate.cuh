@@ -12,6 +12,15 @@ struct Kept {
   const int* frame;
 };
 
+// The number of the first of `some` items that no block has begun with, for all threads of a block. *begun is zero at
+// first. Ends with a barrier, and another must follow before it is called again.
+__device__ __forceinline__ int begin_with(int* begun, int some) {
+  __shared__ int first;
+  if (threadIdx.x == 0) first = atomicAdd(begun, some);
+  __syncthreads();
+  return first;
+}
+
 // The window of output i of SIZE over `size` pixels from `from` on: common/area.h in 32 bits, which hold a frame's side
 // times SIZE.
 template <int SIZE>
@@ -21,8 +30,8 @@ __device__ __forceinline__ unsigned int crop_window(int from, int size, int i) {
 }
 
 // Refines and squares the box of item i, writes it to box_out [capacity, 4], and gives each of the SIZE * SIZE pixels that
-// are in it, scaled for MTCNN, to store(number, R G B); zeros where the box has none. Begins and ends with a barrier; in
-// between `spare`, BYTES of shared memory, is written.
+// are in it, scaled for MTCNN, to store(number, R G B); zeros where the box has none. Ends with a barrier; before it
+// `spare`, BYTES of shared memory, is written.
 template <int SIZE, int BYTES, class Store>
 __device__ void load_candidate(const Quads& quads, int width, const Kept& kept, int i, const float* box,
                                const float* offsets, bool inclusive, float* box_out, unsigned char* spare, Store store) {
@@ -41,7 +50,6 @@ __device__ void load_candidate(const Quads& quads, int width, const Kept& kept, 
   const bool apart = seen && reach <= kReach && (w / SIZE + 2) * (h / SIZE + 2) < 258;
   const int rows = apart ? min(SIZE, kItems / reach) : SIZE, inverse = (65535 + reach) / reach;
   uint4* const sums = reinterpret_cast<uint4*>(spare);
-  __syncthreads();
   for (int top = 0; top < SIZE; top += rows) {
     const int some = min(rows, SIZE - top);
     if (apart) {

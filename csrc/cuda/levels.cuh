@@ -120,11 +120,12 @@ __device__ __forceinline__ void window_mean(unsigned int xs, unsigned int ys, co
   for (int c = 0; c < 3; ++c) mean[c] = __fdiv_rn(static_cast<float>(sum[c]), area);
 }
 
-// The same for half precision, without a division.
-__device__ __forceinline__ void rough_mean(unsigned int xs, unsigned int ys, const unsigned int* sum, float* mean) {
+// The same for half precision, not rounded exactly; scaled for MTCNN or not.
+__device__ __forceinline__ void rough_mean(unsigned int xs, unsigned int ys, const unsigned int* sum, bool scaled,
+                                           float* mean) {
   const int area = (window_end(xs) - window_begin(xs)) * (window_end(ys) - window_begin(ys));
-  const float inverse = __frcp_rn(static_cast<float>(area));
-  for (int c = 0; c < 3; ++c) mean[c] = static_cast<float>(sum[c]) * inverse;
+  const float inverse = __fdividef(scaled ? 0.0078125f : 1.0f, static_cast<float>(area));
+  for (int c = 0; c < 3; ++c) mean[c] = fmaf(static_cast<float>(sum[c]), inverse, scaled ? -127.5f * 0.0078125f : 0.0f);
 }
 
 __device__ __forceinline__ void add_packed(const uint4& quad, unsigned int* even, unsigned int* odd) {
@@ -172,7 +173,7 @@ __device__ __forceinline__ void add_columns(const uint2* columns, int count, uns
   sum[2] = total.y;
 }
 
-// The same of more pixels.
+// The same of any number of pixels.
 __device__ __forceinline__ void add_wide_columns(const uint2* columns, int count, unsigned int* sum) {
   sum[0] = sum[1] = sum[2] = 0;
   for (int i = 0; i < count; ++i) {

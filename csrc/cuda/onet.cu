@@ -7,7 +7,7 @@ namespace fastface {
 
 // The weights as lanes hold them; fastface/detect/cuda/weights.py packs the same struct.
 struct ONetWeights {
-  uint4 first[3][4][32];     // conv1: [ky][8 channels], inputs 4 pixels of 4 colours side by side
+  uint4 first[2][3][4][32];  // conv1: [dx][ky][8 channels], of the first or the last 3 of 4 pixels of 4 colours
   uint4 second[18][8][32];   // conv2: [(ky * 3 + kx) * 2 + 16 inputs][8 channels]
   uint4 third[36][8][32];    // conv3: [(ky * 3 + kx) * 4 + 16 inputs][8 channels]
   uint4 fourth[16][16][32];  // conv4: [(ky * 2 + kx) * 4 + 16 inputs][8 channels]
@@ -16,14 +16,17 @@ struct ONetWeights {
 };
 
 constexpr int kWarps = 8, kThreads = 32 * kWarps, kFeatures = 1152;  // [128][3][3]
+constexpr int kRingRows = 5;  // conv2 gives a few rows at a time, which are pooled; the last of them is kept for the next
 // Bytes: the tensors that are convolved, of 23 x 23, 10 x 10 and 4 x 4 pixels, begin at 0, and each takes the place of the
-// one before. The crop lies where the first of them ends, conv3's output behind the second.
-constexpr int kCrop = 31744, kRing = 69632, kThird = 32768;
-static_assert(kCrop + kCropBytes<48> <= kRing, "");
-static_assert(22 * 23 * 128 <= kCrop + 45 * 768, "pooled rows replace rows of the crop that are not read again");
+// one before. The last two rows of the first lie over the crop's first five; conv2's rows follow it, conv3's output the
+// second. kSpare: what load_candidate may divide, before the crop.
+constexpr int kCrop = 64256, kRing = 69632, kThird = 32768, kSpare = 33280;
+static_assert(kSpare <= kCrop, "");
+static_assert(21 * 23 * 128 <= kCrop && 23 * 23 * 128 <= kCrop + 5 * 768, "what first_layer allows");
 static_assert((31 * 16 + 2 * 23 + 2) * 128 <= kRing, "what tiles read beyond the last pooled row");
 static_assert((79 + 2 * 10 + 2 + 1) * 256 <= kThird && kThird + 80 * 64 * 4 <= kRing, "");
-static_assert(kRing + kRingRows * 48 * 32 * 4 == 100352 && 23 * 64 <= 48 * 32, "what fastface/detect/cuda asks for");
+static_assert(kRing + kRingRows * 23 * 64 * 4 <= kCrop + kCropBytes<48> && kCrop + kCropBytes<48> == 101120,
+              "what fastface/detect/cuda asks for");
 
 // conv2 of a strip: M of the warp's tiles, 2 apart, to `ring` [kRingRows][23][64].
 template <int M>
@@ -48,10 +51,11 @@ __device__ __forceinline__ void second_layer(unsigned int in, float* ring, const
 }
 
 // features [capacity, 1152], box_out [capacity, 4]: the square that was looked at. Where more were kept than the
-// capacity, nothing is done: the pass runs again with more.
+// capacity, nothing is done: the pass runs again with more. *begun: see begin_with.
 extern "C" __global__ void __launch_bounds__(kThreads, 2)
     onet(const uint4* data, int height, int width, int groups, const int* kept, const int* kept_frame, const int* total,
-         int capacity, const float* box, const float* offsets, const ONetWeights* w, float* box_out, float* features) {
+         int capacity, const float* box, const float* offsets, const ONetWeights* w, float* box_out, float* features,
+         int* begun) {
   extern __shared__ __align__(16) unsigned char shared[];
   float* const ring = reinterpret_cast<float*>(shared + kRing);
   float* const third = reinterpret_cast<float*>(shared + kThird);
@@ -60,10 +64,10 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
   const Quads quads{data, height, groups};
   const Kept items{kept, kept_frame};
   const int count = *total <= capacity ? *total : 0;
-  for (int i = blockIdx.x; i < count; i += gridDim.x) {
-    load_candidate<48, kCrop>(quads, width, items, i, box, offsets, true, box_out, shared,
-                              [&](int p, const float* rgb) { put_crop<48>(shared + kCrop, p, rgb); });
-    first_layer<48, kWarps>(shared + kCrop, ring, shared, w->first, __ldg(w->unscale), w->bias1, w->slope1);
+  for (int i; (i = begin_with(begun, 1)) < count;) {
+    load_candidate<48, kSpare>(quads, width, items, i, box, offsets, true, box_out, shared,
+                               [&](int p, const float* rgb) { put_crop<48>(shared + kCrop, p, rgb); });
+    first_layer<48, kWarps>(shared + kCrop, shared, w->first, __ldg(w->unscale), w->bias1, w->slope1);
 
     // conv2, 32 to 64 channels, 21 x 21, and its pooling to 10 x 10, a few rows at a time
     for (int strip = 0; strip < 5; ++strip) {

@@ -15,7 +15,7 @@
 namespace fastface {
 
 constexpr int kWarps = 8;
-constexpr int kGroups = 60;  // of four pixels of the frame that a region's windows reach over, at most
+constexpr int kGroups = 113;  // of four pixels of the frame that a region's windows reach over, at most
 
 __device__ __forceinline__ void store_pixel(__half* out, long long pixel, const float* v) {
   const __half2 rg = __floats2half2_rn(v[0], v[1]), b0 = __floats2half2_rn(v[2], 0.0f);
@@ -43,10 +43,7 @@ struct Target {
   __device__ __forceinline__ void store(int x, int y, unsigned int xs, unsigned int ys, const unsigned int* sum) const {
     float value[3];
     if (sizeof(OUT) == 2 && !exact) {  // half precision is all that is wanted
-      const int area = (window_end(xs) - window_begin(xs)) * (window_end(ys) - window_begin(ys));
-      const float inverse = __fdividef(scaled ? 0.0078125f : 1.0f, static_cast<float>(area));
-      for (int c = 0; c < 3; ++c)
-        value[c] = fmaf(static_cast<float>(sum[c]), inverse, scaled ? -127.5f * 0.0078125f : 0.0f);
+      rough_mean(xs, ys, sum, scaled, value);
     } else {
       window_mean(xs, ys, sum, value);
       if (scaled)
@@ -108,12 +105,8 @@ extern "C" __global__ void __launch_bounds__(256, 4)
       for (int x = left + lane; x < right; x += 32) {
         const unsigned int xs = x_windows[min(x, target.width - 1)];
         const uint2* const from = reinterpret_cast<const uint2*>(sums) + window_begin(xs) - 4 * first;
-        const int wide = window_end(xs) - window_begin(xs);
         unsigned int sum[3];
-        if (rows * wide > 257)
-          add_wide_columns(from, wide, sum);
-        else
-          add_columns(from, wide, sum);
+        add_wide_columns(from, window_end(xs) - window_begin(xs), sum);
         target.store(x, y, xs, ys, sum);
       }
       __syncwarp();

@@ -8,21 +8,19 @@ namespace fastface {
 // The weights as lanes hold them; fastface/detect/cuda/weights.py packs the same struct. conv1's 28 channels are padded
 // to 32.
 struct RNetWeights {
-  uint4 first[3][4][32];    // conv1: [ky][8 channels], inputs 4 pixels of 4 colours side by side
-  uint4 second[18][6][32];  // conv2: [(ky * 3 + kx) * 2 + 16 inputs][8 channels]
-  uint4 third[12][8][32];   // conv3: [(ky * 2 + kx) * 3 + 16 inputs][8 channels]
-  float unscale[4];         // of each layer's sums
+  uint4 first[2][3][4][32];  // conv1: [dx][ky][8 channels], of the first or the last 3 of 4 pixels of 4 colours
+  uint4 second[18][6][32];   // conv2: [(ky * 3 + kx) * 2 + 16 inputs][8 channels]
+  uint4 third[12][8][32];    // conv3: [(ky * 2 + kx) * 3 + 16 inputs][8 channels]
+  float unscale[4];          // of each layer's sums
   float bias1[32], slope1[32], bias2[48], slope2[48], bias3[64], slope3[64];
 };
 
 constexpr int kWarps = 4, kThreads = 32 * kWarps, kFeatures = 576;  // [64][3][3]
 // Bytes: the tensors that are convolved, of 11 x 11 and 4 x 4 pixels, begin at 0. conv2's output takes the place of the
-// crop and of conv1's.
-constexpr int kCrop = 17408, kRing = 26640, kSecond = kCrop;
+// crop.
+constexpr int kCrop = 17408, kSecond = kCrop;
 static_assert((6 * 16 + 15 + 2 * 11 + 2 + 1) * 128 <= kCrop, "what tiles read beyond the last pooled row");
-static_assert(kCrop + kCropBytes<24> <= kRing && kRing % 16 == 0, "");
-static_assert(kRing + kRingRows * 24 * 32 * 4 <= 42240 && kSecond + 97 * 64 * 4 == 42240,
-              "what fastface/detect/cuda asks for");
+static_assert(kCropBytes<24> <= 97 * 64 * 4 && kSecond + 97 * 64 * 4 == 42240, "what fastface/detect/cuda asks for");
 
 // conv2, 28 to 48 channels: M of the warp's tiles, 2 apart, to `out` [pixel, in rows of 11][64].
 template <int M>
@@ -46,12 +44,12 @@ __device__ __forceinline__ void second_layer(unsigned int in, float* out, const 
 }
 
 // Of the *total candidates, those in chosen [*chosen_count] (all where that is null): features [capacity, 576] in their
-// order, box_out [capacity, 4]: the square that was looked at. Where more were kept than the
-// capacity, nothing is done: the pass runs again with more.
+// order, box_out [capacity, 4]: the square that was looked at. Where more were kept than the capacity, nothing is done: the
+// pass runs again with more. *begun: see begin_with.
 extern "C" __global__ void __launch_bounds__(kThreads, 4)
     rnet(const uint4* data, int height, int width, int groups, const int* kept, const int* kept_frame, const int* total,
          int capacity, const int* chosen, const int* chosen_count, const float* box, const float* offsets,
-         const RNetWeights* w, float* box_out, float* features) {
+         const RNetWeights* w, float* box_out, float* features, int* begun) {
   extern __shared__ __align__(16) unsigned char shared[];
   float* const second = reinterpret_cast<float*>(shared + kSecond);
   const unsigned int in = shared_address(shared);
@@ -59,11 +57,10 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
   const Quads quads{data, height, groups};
   const Kept items{kept, kept_frame};
   const int count = *total > capacity ? 0 : chosen ? *chosen_count : *total;
-  for (int i = blockIdx.x; i < count; i += gridDim.x) {
+  for (int i; (i = begin_with(begun, 1)) < count;) {
     load_candidate<24, kCrop>(quads, width, items, chosen ? chosen[i] : i, box, offsets, false, box_out, shared,
                               [&](int p, const float* rgb) { put_crop<24>(shared + kCrop, p, rgb); });
-    first_layer<24, kWarps>(shared + kCrop, reinterpret_cast<float*>(shared + kRing), shared, w->first, __ldg(w->unscale),
-                            w->bias1, w->slope1);
+    first_layer<24, kWarps>(shared + kCrop, shared, w->first, __ldg(w->unscale), w->bias1, w->slope1);
     if (warp & 1)
       second_layer<3>(in, second, w);
     else

@@ -1,17 +1,19 @@
 // R-Net over all candidates on tensor cores, in half precision: it only says which of them R-Net may take for a face, and
 // rnet.cu then scores those in float32. One block of 6 warps computes 16 candidates, one after the other; their fully
-// connected layers together. The weights of conv2, the largest, stay in registers.
+// connected layers together.
+//
+// A warp goes down rows, loads a row of a layer's input once for all rows of the output that see it, and pools in registers
+// before anything is written, so that little goes through shared memory. Three blocks a processor fill each other's pauses.
 #include "activation.cuh"
+#include "candidate.cuh"
 #include "common/area.h"
-#include "common/geometry.h"
-#include "levels.cuh"
 #include "mma.cuh"
 
 namespace fastface {
 
 // The weights as lanes hold them; fastface/detect/cuda/weights.py packs the same struct.
 struct RScanWeights {
-  uint2 first[3][4][32];      // conv1: [ky][8 channels], inputs 4 pixels of 4 colours side by side
+  uint2 first[2][3][4][32];   // conv1: [dx][ky][8 channels], of the first or the last 3 of 4 pixels of 4 colours
   uint2 second[9][2][6][32];  // conv2: [ky * 3 + kx][16 inputs][8 channels]
   uint2 third[4][3][8][32];   // conv3: [ky * 2 + kx][16 inputs][8 channels]
   uint2 dense[36][16][32];    // [16 inputs, (row * 3 + column) * 64 + channel][8 outputs]
@@ -19,20 +21,19 @@ struct RScanWeights {
       unused[3];
 };
 
-constexpr int kItems = 16, kThreads = 192, kSide = 24;
-// Rows of pixels are 24, 12, 12 and 4 long; strides in bytes, padded against bank conflicts. Beyond the pixels there are a
-// few that windows of garbage read.
-constexpr int kCropPixels = 592, kWideStride = 72, kWidePixels = 528, kPooledStride = 80, kPooledPixels = 144;
-constexpr int kSmallStride = 112, kSmallPixels = 24, kFeatureStride = 1168;
-constexpr int kWide = kCropPixels * 8, kPooled = kWide + kWidePixels * kWideStride;
-constexpr int kSmall = kPooled + kPooledPixels * kPooledStride, kFeatures = kSmall + kSmallPixels * kSmallStride;
+constexpr int kItems = 16, kWarps = 6, kThreads = 32 * kWarps, kSide = 24;
+// Rows of pixels are 24, 11 and 4 long; strides in bytes, padded against bank conflicts. Beyond the pixels of the last
+// tensor there are a few that windows of garbage read.
+constexpr int kPooledStride = 80, kSmallStride = 112, kSmallPixels = 24, kFeatureStride = 1168;
 // Groups of four pixels that a square may reach over for its columns' sums to have room, and numbers of them to be divided.
 constexpr int kReach = 49;
-static_assert(kSide * kReach * 32 <= kWidePixels * kWideStride && kSide * kReach * (kReach - 1) < 65536, "kReach");
-static_assert(112 * kSmallStride <= kWidePixels * kWideStride, "conv2's output replaces conv1's");
-static_assert(kFeatures + kItems * kFeatureStride == 75648, "what fastface/detect/cuda asks for");
-
-__device__ __forceinline__ unsigned int word(const unsigned char* p) { return *reinterpret_cast<const unsigned int*>(p); }
+// Bytes: the crop, its columns' sums, of which conv1's output takes the place, conv2's output, and all candidates'
+// features.
+constexpr int kSums = kSide * kSide * 8, kPooled = kSums, kSmall = kSums + kSide * kReach * 32;
+constexpr int kFeatures = kSmall + kSmallPixels * kSmallStride;
+static_assert(11 * 11 * kPooledStride <= kSmall - kPooled, "");
+static_assert(kSide * kReach * (kReach - 1) < 65536, "kReach");
+static_assert(kFeatures + kItems * kFeatureStride == 63616, "what fastface/detect/cuda asks for");
 
 // Begins the sums of channels c and c + 1 of two pixels with their biases, which are at `bias`.
 __device__ __forceinline__ void begin_sum(float (&sum)[4], const float* bias) {
@@ -42,39 +43,159 @@ __device__ __forceinline__ void begin_sum(float (&sum)[4], const float* bias) {
 }
 
 // Two channels of a pixel.
-__device__ __forceinline__ unsigned int activated(const float* sum, __half2 slope) {
-  return bits(prelu2(__floats2half2_rn(sum[0], sum[1]), slope));
+__device__ __forceinline__ __half2 activated(const float* sum, __half2 slope) {
+  return prelu2(__floats2half2_rn(sum[0], sum[1]), slope);
 }
 
-// Max of 3 x 3 pixels of four channels from (2 y, 2 x) on; those beyond the last pixel are the last once more.
-__device__ __forceinline__ uint2 pool3(const unsigned char* in, int row, int stride, int y, int x, int size) {
-  const int down[3] = {2 * y, 2 * y + 1, min(2 * y + 2, size - 1)},
-            across[3] = {2 * x, 2 * x + 1, min(2 * x + 2, size - 1)};
-  __half2 best[2];
+// The slopes of two channels.
+__device__ __forceinline__ __half2 slope_of(const float* slope) {
+  const float2 both = __ldg(reinterpret_cast<const float2*>(slope));
+  return __floats2half2_rn(both.x, both.y);
+}
+
+__device__ __forceinline__ void put(unsigned char* to, __half2 v) { *reinterpret_cast<unsigned int*>(to) = bits(v); }
+
+// conv1, 3 to 28 channels (four more are zero), and its pooling to 11 x 11: a warp computes 16 channels of four rows of
+// these, as in split.cuh, without their low parts.
+__device__ __forceinline__ void first_layer(const unsigned char* crop, unsigned char* pooled, const RScanWeights* w) {
+  constexpr int kLeft = kSide - 2, kOut = kLeft / 2;
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3, group = 2 * (warp / 3);
+  const int c = 8 * group + 2 * t, begin = warp % 3 * 4;
+  uint2 weights[2][3][2];
 #pragma unroll
-  for (int k = 0; k < 9; ++k) {
-    const uint2 both = *reinterpret_cast<const uint2*>(in + (down[k / 3] * row + across[k % 3]) * stride);
-    const __half2 a = *reinterpret_cast<const __half2*>(&both.x), b = *reinterpret_cast<const __half2*>(&both.y);
-    best[0] = k ? __hmax2(best[0], a) : a;
-    best[1] = k ? __hmax2(best[1], b) : b;
+  for (int dx = 0; dx < 2; ++dx)
+#pragma unroll
+    for (int ky = 0; ky < 3; ++ky)
+#pragma unroll
+      for (int j = 0; j < 2; ++j) weights[dx][ky][j] = __ldg(&w->first[dx][ky][group + j][lane]);
+  const __half2 slope[2] = {slope_of(w->slope1 + c), slope_of(w->slope1 + c + 8)};
+
+  __half2 even[2][2], odd[2][2];  // of a row of conv1, at the tile's pixels and between them: [8 pixels][8 channels]
+  const auto convolve = [&](const unsigned int (&a)[4], const unsigned int (&b)[4], const unsigned int (&d)[4]) {
+    float sum[2][2][4];
+#pragma unroll
+    for (int dx = 0; dx < 2; ++dx)
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        begin_sum(sum[dx][j], w->bias1 + c + 8 * j);
+        mma16816(sum[dx][j], a, weights[dx][0][j]);
+        mma16816(sum[dx][j], b, weights[dx][1][j]);
+        mma16816(sum[dx][j], d, weights[dx][2][j]);
+      }
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        even[half][j] = activated(sum[0][j] + 2 * half, slope[j]);
+        odd[half][j] = activated(sum[1][j] + 2 * half, slope[j]);
+      }
+  };
+
+  constexpr int kRow = kSide * 8;
+  unsigned int from = shared_address(crop) + 2 * begin * kRow + (min(lane & 15, kOut - 1) + (lane >> 4)) * 16;
+  unsigned int row[4][4];
+  load_matrix(row[3], from);
+  load_matrix(row[0], from + kRow);
+  load_matrix(row[1], from + 2 * kRow);
+  convolve(row[3], row[0], row[1]);
+  for (int y = begin; y < min(begin + 4, kOut); ++y) {
+    __half2 best[2][2], best_odd[2][2];
+    const auto take = [&](bool all) {
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        __half2 &e = best[k / 2][k % 2], &o = best_odd[k / 2][k % 2];
+        e = all ? even[k / 2][k % 2] : __hmax2(e, even[k / 2][k % 2]);
+        o = all ? odd[k / 2][k % 2] : __hmax2(o, odd[k / 2][k % 2]);
+      }
+    };
+    take(true);
+    load_matrix(row[2], from + 3 * kRow);
+    convolve(row[0], row[1], row[2]);
+    take(false);
+    if (2 * y + 2 < kLeft) {
+      load_matrix(row[3], from + 4 * kRow);
+      convolve(row[1], row[2], row[3]);
+      take(false);
+    }
+    from += 2 * kRow;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) row[0][k] = row[2][k], row[1][k] = row[3][k];
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const __half2 next = next_pixel(best[0][j]), next8 = next_pixel(best[1][j]);
+      unsigned char* const to = pooled + (y * kOut + g) * kPooledStride + 2 * (c + 8 * j);
+      const __half2 left = __hmax2(__hmax2(best[0][j], best_odd[0][j]), g == 7 ? next8 : next);
+      __half2 right = __hmax2(best[1][j], best_odd[1][j]);
+      if (g + 9 < kOut) right = __hmax2(right, next8);  // the last window ends where conv1 does
+      put(to, left);
+      if (g + 8 < kOut) put(to + 8 * kPooledStride, right);
+    }
   }
-  uint2 out;
-  out.x = bits(best[0]);
-  out.y = bits(best[1]);
-  return out;
+}
+
+// conv2, 28 to 48 channels, and its pooling to 4 x 4: a warp computes 16 channels of two rows of these. A tile is the first
+// 8 pixels of a row, and those one further on.
+__device__ __forceinline__ void second_layer(const unsigned char* pooled, unsigned char* small, const RScanWeights* w) {
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3, group = 2 * (warp % 3);
+  const int c = 8 * group + 2 * t, top = 4 * (warp / 3);
+  constexpr int kRow = 11 * kPooledStride, kRows = 5;
+  const unsigned int from =
+      shared_address(pooled) + top * kRow + ((lane & 7) + (lane >> 3 & 1)) * kPooledStride + (lane >> 4) * 16;
+  float sum[kRows][2][4];
+#pragma unroll
+  for (int y = 0; y < kRows; ++y)
+#pragma unroll
+    for (int j = 0; j < 2; ++j) begin_sum(sum[y][j], w->bias2 + c + 8 * j);
+#pragma unroll
+  for (int s = 0; s < 2; ++s) {
+    uint2 weights[9][2];
+#pragma unroll
+    for (int k = 0; k < 9; ++k)
+#pragma unroll
+      for (int j = 0; j < 2; ++j) weights[k][j] = __ldg(&w->second[k][s][group + j][lane]);
+#pragma unroll
+    for (int r = 0; r < kRows + 2; ++r) {
+      unsigned int a[3][4];
+      load_matrix(a[0], from + r * kRow + s * 32);
+      load_matrix(a[2], from + r * kRow + s * 32 + 2 * kPooledStride);
+      a[1][0] = a[0][1], a[1][1] = a[2][0], a[1][2] = a[0][3], a[1][3] = a[2][2];
+#pragma unroll
+      for (int kx = 0; kx < 3; ++kx)
+#pragma unroll
+        for (int ky = 0; ky < 3; ++ky)
+          if (r - ky >= 0 && r - ky < kRows)
+#pragma unroll
+            for (int j = 0; j < 2; ++j) mma16816(sum[r - ky][j], a[kx], weights[ky * 3 + kx][j]);
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+    const __half2 slope = slope_of(w->slope2 + c + 8 * j);
+    __half2 best[2];
+#pragma unroll
+    for (int y = 0; y < kRows; ++y) {
+      const __half2 v[2] = {activated(sum[y][j], slope), activated(sum[y][j] + 2, slope)};
+#pragma unroll
+      for (int k = 0; k < 2; ++k) best[k] = y ? __hmax2(best[k], v[k]) : v[k];
+      if (y == 0 || y % 2) continue;
+      const __half2 whole = __hmax2(__hmax2(best[0], best[1]), next_pixel(best[1]));
+      if (g % 2 == 0) put(small + (2 * top + 2 * y - 4 + g / 2) * kSmallStride + 2 * (c + 8 * j), whole);
+      best[0] = v[0], best[1] = v[1];
+    }
+  }
 }
 
 // Candidates as in rnet.cu. score [capacity] becomes 0 and box_out [capacity, 4] the square that was looked at; those whose
 // logit of a face (over that of none) reaches `least` are appended to chosen [capacity], *chosen_count of them. Where more
-// were kept than the capacity, nothing is done: the pass runs again with more.
-extern "C" __global__ void __launch_bounds__(kThreads, 2)
+// were kept than the capacity, nothing is done: the pass runs again with more. *begun: see begin_with.
+extern "C" __global__ void __launch_bounds__(kThreads, 3)
     rscan(const uint4* data, int height, int width, int groups, const int* kept, const int* kept_frame, const int* total,
           int capacity, const float* box, const float* offsets, const RScanWeights* w, float least, float* box_out,
-          float* score, int* chosen, int* chosen_count) {
+          float* score, int* chosen, int* chosen_count, int* begun) {
   extern __shared__ __align__(16) unsigned char shared[];
-  __shared__ float partial[6][kItems];
+  __shared__ float partial[kWarps][kItems];
   __shared__ int rects[kItems][4], frame_of[kItems];  // an empty rectangle: nothing of the square is in the frame
-  unsigned char* const wide = shared + kWide;
+  unsigned char* const sums = shared + kSums;
   unsigned char* const pooled = shared + kPooled;
   unsigned char* const small = shared + kSmall;
   unsigned char* const features = shared + kFeatures;
@@ -82,20 +203,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
   const Quads quads{data, height, groups};
   const int count = *total <= capacity ? *total : 0;
 
-  // What is never written must be finite, for it meets weights of zero.
-  for (int i = threadIdx.x; i < (kFeatures + kItems * kFeatureStride) / 4; i += kThreads)
-    reinterpret_cast<unsigned int*>(shared)[i] = 0;
-  const int pair = warp % 3, share = warp / 3;
-  uint2 second[9][2][2];
-#pragma unroll
-  for (int k = 0; k < 9; ++k)
-#pragma unroll
-    for (int s = 0; s < 2; ++s)
-#pragma unroll
-      for (int j = 0; j < 2; ++j) second[k][s][j] = w->second[k][s][2 * pair + j][lane];
-  __syncthreads();
-
-  for (int begin = blockIdx.x * kItems; begin < count; begin += gridDim.x * kItems) {
+  for (int begin; (begin = begin_with(begun, kItems)) < count;) {
     const int items = min(kItems, count - begin);
     if (static_cast<int>(threadIdx.x) < items) {
       const int i = begin + threadIdx.x, from = kept[i];
@@ -130,107 +238,37 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
         for (int k = threadIdx.x; k < kSide * reach; k += kThreads) {
           const int row = k * inverse >> 16, ys = windows[kSide + row], group = first + k - row * reach;
           column_sums(quads.row(frame_of[item], window_begin(ys)) + group, groups, window_end(ys) - window_begin(ys),
-                      reinterpret_cast<uint4*>(wide) + 2 * k);
+                      reinterpret_cast<uint4*>(sums) + 2 * k);
         }
         __syncthreads();
       }
       for (int p = threadIdx.x; p < kSide * kSide; p += kThreads) {
-        float mean[3] = {127.5f, 127.5f, 127.5f};
+        float value[3] = {0.0f, 0.0f, 0.0f};
         if (across > 0) {
           const unsigned int xs = windows[p % kSide], ys = windows[kSide + p / kSide];
           unsigned int sum[3];
           if (apart) {
-            const uint2* const columns = reinterpret_cast<const uint2*>(wide) + 4 * (p / kSide * reach - first);
+            const uint2* const columns = reinterpret_cast<const uint2*>(sums) + 4 * (p / kSide * reach - first);
             add_columns(columns + window_begin(xs), window_end(xs) - window_begin(xs), sum);
           } else {
             window_sum(quads, frame_of[item], xs, ys, sum);
           }
-          rough_mean(xs, ys, sum, mean);
+          rough_mean(xs, ys, sum, true, value);
         }
         uint2 packed;
-        packed.x = pack_half2(mtcnn_scale(mean[0]), mtcnn_scale(mean[1]));
-        packed.y = pack_half2(mtcnn_scale(mean[2]), 0.0f);
+        packed.x = pack_half2(value[0], value[1]);
+        packed.y = pack_half2(value[2], 0.0f);
         reinterpret_cast<uint2*>(shared)[p] = packed;
       }
       __syncthreads();
 
-      {  // conv1, 3 to 28 channels
-        uint2 first[3][4];
-#pragma unroll
-        for (int ky = 0; ky < 3; ++ky)
-#pragma unroll
-          for (int j = 0; j < 4; ++j) first[ky][j] = __ldg(&w->first[ky][j][lane]);
-        __half2 slope[4];
-#pragma unroll
-        for (int j = 0; j < 4; ++j)
-          slope[j] = __floats2half2_rn(__ldg(w->slope1 + 8 * j + 2 * t), __ldg(w->slope1 + 8 * j + 2 * t + 1));
-        for (int tile = warp; tile < kWidePixels / 16; tile += 6) {
-          const int q = tile * 16 + g;
-          float sum[4][4];
-#pragma unroll
-          for (int j = 0; j < 4; ++j) begin_sum(sum[j], w->bias1 + 8 * j + 2 * t);
-#pragma unroll
-          for (int ky = 0; ky < 3; ++ky) {
-            const unsigned char* p = shared + (q + ky * 24) * 8 + 4 * t;
-            const unsigned int a[4] = {word(p), word(p + 64), word(p + 16), word(p + 80)};
-#pragma unroll
-            for (int j = 0; j < 4; ++j) mma16816(sum[j], a, first[ky][j]);
-          }
-#pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            const int c = 8 * j + 2 * t;
-#pragma unroll
-            for (int half = 0; half < 2; ++half)
-              if (c < 28)
-                *reinterpret_cast<unsigned int*>(wide + (q + 8 * half) * kWideStride + 2 * c) =
-                    activated(sum[j] + 2 * half, slope[j]);
-          }
-        }
-      }
+      first_layer(shared, pooled, w);
       __syncthreads();
-      for (int p = threadIdx.x; p < 121 * 7; p += kThreads) {
-        const int c = p % 7, y = p / 7 / 11, x = p / 7 % 11;
-        *reinterpret_cast<uint2*>(pooled + (y * 12 + x) * kPooledStride + 8 * c) =
-            pool3(wide + 8 * c, 24, kWideStride, y, x, 22);
-      }
-      __syncthreads();
-
-      // conv2, 28 to 48 channels: a warp computes 16 of them
-      for (int tile = share; tile < 7; tile += 2) {
-        float sum[2][4];
-#pragma unroll
-        for (int j = 0; j < 2; ++j) begin_sum(sum[j], w->bias2 + 16 * pair + 8 * j + 2 * t);
-        const unsigned int address = shared_address(pooled) + (tile * 16 + (lane & 15)) * kPooledStride + (lane >> 4) * 16;
-#pragma unroll
-        for (int k = 0; k < 9; ++k)
-#pragma unroll
-          for (int s = 0; s < 2; ++s) {
-            unsigned int a[4];
-            load_matrix(a, address + (k / 3 * 12 + k % 3) * kPooledStride + s * 32);
-            mma16816(sum[0], a, second[k][s][0]);
-            mma16816(sum[1], a, second[k][s][1]);
-          }
-#pragma unroll
-        for (int j = 0; j < 2; ++j) {
-          const int c = 16 * pair + 8 * j + 2 * t;
-          const __half2 slope = __floats2half2_rn(__ldg(w->slope2 + c), __ldg(w->slope2 + c + 1));
-#pragma unroll
-          for (int half = 0; half < 2; ++half)
-            *reinterpret_cast<unsigned int*>(wide + (tile * 16 + g + 8 * half) * kSmallStride + 2 * c) =
-                activated(sum[j] + 2 * half, slope);
-        }
-      }
-      __syncthreads();
-      static_assert(kThreads == 16 * 12, "a thread a pixel and four channels");
-      {
-        const int c = threadIdx.x % 12, pixel = threadIdx.x / 12;
-        *reinterpret_cast<uint2*>(small + pixel * kSmallStride + 8 * c) =
-            pool3(wide + 8 * c, 12, kSmallStride, pixel / 4, pixel % 4, 9);
-      }
+      second_layer(pooled, small, w);
       __syncthreads();
 
       // conv3, 48 to 64 channels
-      for (int j = warp; j < 8; j += 6) {
+      for (int j = warp; j < 8; j += kWarps) {
         const int c = 8 * j + 2 * t;
         float sum[4];
         begin_sum(sum, w->bias3 + c);
@@ -243,21 +281,20 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
             load_matrix(a, address + (k / 2 * 4 + k % 2) * kSmallStride + s * 32);
             mma16816(sum, a, __ldg(&w->third[k][s][j][lane]));
           }
-        const __half2 slope = __floats2half2_rn(__ldg(w->slope3 + c), __ldg(w->slope3 + c + 1));
+        const __half2 slope = slope_of(w->slope3 + c);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int q = g + 8 * half, y = q / 4, x = q % 4;
           if (y < 3 && x < 3)
-            *reinterpret_cast<unsigned int*>(features + item * kFeatureStride + ((y * 3 + x) * 64 + c) * 2) =
-                activated(sum + 2 * half, slope);
+            put(features + item * kFeatureStride + ((y * 3 + x) * 64 + c) * 2, activated(sum + 2 * half, slope));
         }
       }
     }
     __syncthreads();
 
-    // The fully connected layer of all 16, and the difference of the two logits.
+    // The fully connected layer of all of them, and the difference of the two logits.
     float logit[2] = {0.0f, 0.0f};
-    for (int j = warp; j < 16; j += 6) {
+    for (int j = warp; j < 16; j += kWarps) {
       float sum[4] = {};
       const unsigned int address = shared_address(features) + (lane & 15) * kFeatureStride + (lane >> 4) * 16;
 #pragma unroll 6
@@ -284,11 +321,10 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
     __syncthreads();
     if (threadIdx.x < items) {
       float v = w->head_bias;
-      for (int k = 0; k < 6; ++k) v += partial[k][threadIdx.x];
+      for (int k = 0; k < kWarps; ++k) v += partial[k][threadIdx.x];
       score[begin + threadIdx.x] = 0.0f;
       if (v >= least) chosen[atomicAdd(chosen_count, 1)] = begin + threadIdx.x;
     }
-    __syncthreads();
   }
 }
 

@@ -3,21 +3,24 @@
 //
 // A block of 8 warps computes 12 x 60 cells. All stages share one row length of 64, so that a pixel's neighbour (ky, kx) is
 // always ky * 64 + kx further on; what a stage computes beyond its valid columns is garbage that no valid cell reads.
+// In each stage a warp has 16 pixels of a row and goes down: so it loads a row of its input once for all rows of its output
+// that see it.
 #include "activation.cuh"
 #include "levels.cuh"
 #include "mma.cuh"
 
 namespace fastface {
 
-constexpr int kRow = 64, kCellsX = 60, kCellsY = 12;
+constexpr int kThreads = 256, kRow = 64, kCellsX = 60, kCellsY = 12;
 constexpr int kPooledRows = kCellsY + 4, kMiddleRows = kCellsY + 2;
 constexpr int kInputColumns = 2 * kRow + 2, kInputRows = 2 * kPooledRows + 2;
 constexpr int kInputBytes = kInputRows * kInputColumns * 8;  // 4 halfs a pixel
 constexpr int kPooledStride = 20;                            // bytes: 10 halfs a pixel
 constexpr int kPooledPixels = kPooledRows * kRow + 8;
-constexpr int kMiddleStride =
-    32;  // bytes: 16 halfs a pixel, its two halves swapped every 4 pixels to spread over the banks
-static_assert((kMiddleRows * kRow + 2) * kMiddleStride <= kInputBytes, "the second stage's output replaces the input");
+// The second stage's output, 16 halfs a pixel: pixels four apart follow each other, the halves of every other four of them
+// swapped, so that eight such pixels lie in different banks.
+constexpr int kMiddlePart = (kMiddleRows * kRow / 4 + 1) * 32;
+static_assert(4 * kMiddlePart <= kInputBytes, "it replaces the input");
 static_assert(kInputBytes + kPooledPixels * kPooledStride == 56000, "what fastface/detect/cuda asks for");
 
 // The weights as lanes hold them, and what float32 arithmetic needs; fastface/detect/cuda/weights.py packs the same struct.
@@ -29,10 +32,16 @@ struct ScanWeights {
   float bias1[10], slope1[10], bias2[16], slope2[16], bias3[32], slope3[32], head[32], head_bias, unused[3];
 };
 
+// Where 8 channels of a pixel of the second stage's output are.
+__device__ __forceinline__ int middle_at(int pixel, int half) {
+  const int four = pixel >> 2;
+  return (pixel & 3) * kMiddlePart + four * 32 + ((half ^ (four >> 2 & 1)) << 4);
+}
+
 // Appends the cells whose logit of a face (over that of none) reaches `least` to group frame * levels + level:
 // tie[group * capacity + place] = level << 26 | cell. count goes on beyond the capacity, so that an overflow shows.
 // grid.y is the frame.
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(kThreads, 3)
     scan(const __half* canvas, const Level* levels, int level_count, const ScanWeights* weights, float least, int capacity,
          unsigned int* tie, int* count) {
   extern __shared__ __align__(16) unsigned char shared[];
@@ -45,18 +54,25 @@ extern "C" __global__ void __launch_bounds__(256, 2)
   const int cell_y = block / level.scan_columns * kCellsY, cell_x = block % level.scan_columns * kCellsX;
 
   const __half* image = canvas + 4 * (level.offset + static_cast<long long>(frame) * level.height * level.stride);
-  for (int i = threadIdx.x; i < kInputRows * (kInputColumns / 2); i += blockDim.x) {
-    const int row = i / (kInputColumns / 2), column = i % (kInputColumns / 2) * 2;
-    const int y = 2 * cell_y + row, x = 2 * cell_x + column;
+  constexpr int kPairs = kInputColumns / 2;
+  for (int row = threadIdx.x / kPairs, pair = threadIdx.x % kPairs; row < kInputRows;) {
+    const int y = 2 * cell_y + row, x = 2 * (cell_x + pair);
     const bool inside = y < level.height && x < level.stride;
-    copy_async(shared_address(shared) + (row * kInputColumns + column) * 8,
+    copy_async(shared_address(shared) + (row * kInputColumns + 2 * pair) * 8,
                inside ? image + 4 * (static_cast<long long>(y) * level.stride + x) : image, inside);
+    row += kThreads / kPairs;
+    pair += kThreads % kPairs;
+    if (pair >= kPairs) pair -= kPairs, ++row;
   }
   // Read with weights of zero, so it must be finite.
-  for (int i = threadIdx.x; i < 8 * kPooledStride / 4; i += blockDim.x)
+  for (int i = threadIdx.x; i < 8 * kPooledStride / 4; i += kThreads)
     reinterpret_cast<unsigned int*>(pooled + kPooledRows * kRow * kPooledStride)[i] = 0;
   wait_for_copies();
   __syncthreads();
+
+  const int part = warp >> 2;
+  // conv2 and conv3: rows g and g + 8 of a tile are pixels spread + 4 g of a row and the next.
+  const int spread = (warp & 2) * 16 + (warp & 1) * 2;
 
   // conv1 (3 to 10 channels), PReLU and pooling: the four pixels that are pooled into one are in one thread.
   {
@@ -69,24 +85,31 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     const __half2 slope_ab = __floats2half2_rn(weights->slope1[2 * t], weights->slope1[2 * t + 1]);
     const __half2 slope_cd = __floats2half2_rn(weights->slope1[8], weights->slope1[9]);
     const __half2 lowest = __floats2half2_rn(-6e4f, -6e4f);
-    for (int tile = warp; tile < kPooledRows * (kRow / 16); tile += 8) {
-      const int py = tile / (kRow / 16), px = tile % (kRow / 16) * 16;
+    const int px = (warp & 3) * 16;
+    unsigned int address =
+        shared_address(shared) + (part * kPooledRows * kInputColumns + 2 * px) * 8 + ((lane & 15) + (lane >> 4)) * 16;
+    unsigned int row[4][4];
+    load_matrix(row[2], address);
+    load_matrix(row[3], address + kInputColumns * 8);
+#pragma unroll 2
+    for (int py = part * kPooledRows / 2; py < (part + 1) * kPooledRows / 2; ++py) {
       float sum[2][2][4], tail[4] = {bias_c, bias_d, bias_c, bias_d};
 #pragma unroll
       for (int k = 0; k < 16; ++k) (&sum[0][0][0])[k] = k % 2 ? bias_b : bias_a;
-      const unsigned int address =
-          shared_address(shared) + (2 * py * kInputColumns + 2 * px) * 8 + ((lane & 15) + (lane >> 4)) * 16;
+#pragma unroll
+      for (int k = 0; k < 4; ++k) row[0][k] = row[2][k], row[1][k] = row[3][k];
+      address += 2 * kInputColumns * 8;
+      load_matrix(row[2], address);
+      load_matrix(row[3], address + kInputColumns * 8);
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        unsigned int a[4];
-        load_matrix(a, address + r * kInputColumns * 8);
 #pragma unroll
         for (int dy = 0; dy < 2; ++dy)
           if (r - dy >= 0 && r - dy < 3) {
-            mma16816(sum[dy][0], a, first[0][r - dy]);
-            mma16816(sum[dy][1], a, first[1][r - dy]);
+            mma16816(sum[dy][0], row[r], first[0][r - dy]);
+            mma16816(sum[dy][1], row[r], first[1][r - dy]);
           }
-        mma16816(tail, a, rest[r]);
+        mma16816(tail, row[r], rest[r]);
       }
       // ceil_mode: pixels beyond the level do not take part. The first of a pool always does, so that all stays finite.
       const bool below = 2 * (cell_y + py) + 1 < level.height - 2;
@@ -119,8 +142,9 @@ extern "C" __global__ void __launch_bounds__(256, 2)
 
   // conv2 (10 to 16 channels): the 30 inputs of a row of the window lie side by side; two more meet weights of zero.
   unsigned char* const middle = shared;
-  if (threadIdx.x < 2 * kMiddleStride / 4)
-    reinterpret_cast<unsigned int*>(middle + kMiddleRows * kRow * kMiddleStride)[threadIdx.x] = 0;
+  if (threadIdx.x < 16)  // windows of garbage reach over the last pixel by two
+    *reinterpret_cast<unsigned int*>(middle + middle_at(kMiddleRows * kRow + threadIdx.x / 8, threadIdx.x / 4 & 1) +
+                                     threadIdx.x % 4 * 4) = 0;
   {
     uint2 second[3][2][2];
     for (int ky = 0; ky < 3; ++ky)
@@ -133,82 +157,101 @@ extern "C" __global__ void __launch_bounds__(256, 2)
       for (int i = 0; i < 2; ++i) bias[j][i] = weights->bias2[c + i];
       slope[j] = __floats2half2_rn(weights->slope2[c], weights->slope2[c + 1]);
     }
-    for (int tile = warp; tile < kMiddleRows * kRow / 16; tile += 8) {
-      const int q = tile * 16 + g;
-      float sum[2][4];
+    constexpr int kRows = kMiddleRows / 2;
+    const int q = part * kRows * kRow + spread + 4 * g;
+    const unsigned char* const from = pooled + q * kPooledStride + 4 * t;
+    float sum[3][2][4];
 #pragma unroll
-      for (int k = 0; k < 8; ++k) sum[k / 4][k % 4] = bias[k / 4][k % 2];
-      const unsigned char* from = pooled + q * kPooledStride + 4 * t;
+    for (int r = 0; r < kRows + 2; ++r) {
 #pragma unroll
-      for (int ky = 0; ky < 3; ++ky)
+      for (int k = 0; k < 8; ++k) sum[r % 3][k / 4][k % 4] = bias[k / 4][k % 2];
+      unsigned int a[2][4];
 #pragma unroll
-        for (int s = 0; s < 2; ++s) {
-          const unsigned char* p = from + ky * kRow * kPooledStride + s * 32;
-          const unsigned int a[4] = {*reinterpret_cast<const unsigned int*>(p),
-                                     *reinterpret_cast<const unsigned int*>(p + 8 * kPooledStride),
-                                     *reinterpret_cast<const unsigned int*>(p + 16),
-                                     *reinterpret_cast<const unsigned int*>(p + 8 * kPooledStride + 16)};
-          mma16816(sum[0], a, second[ky][s][0]);
-          mma16816(sum[1], a, second[ky][s][1]);
+      for (int s = 0; s < 2; ++s)
+#pragma unroll
+        for (int k = 0; k < 4; ++k)
+          a[s][k] = *reinterpret_cast<const unsigned int*>(from + (r * kRow + k % 2) * kPooledStride + s * 32 + k / 2 * 16);
+#pragma unroll
+      for (int s = 0; s < 2; ++s)
+#pragma unroll
+        for (int ky = 0; ky < 3; ++ky)
+          if (r - ky >= 0 && r - ky < kRows)
+#pragma unroll
+            for (int j = 0; j < 2; ++j) mma16816(sum[(r - ky) % 3][j], a[s], second[ky][s][j]);
+      if (r < 2) continue;
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          const float* const v = sum[(r - 2) % 3][j] + 2 * half;
+          *reinterpret_cast<unsigned int*>(middle + middle_at(q + (r - 2) * kRow + half, j) + 4 * t) =
+              bits(prelu2(__floats2half2_rn(v[0], v[1]), slope[j]));
         }
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int p = q + 8 * half;
-#pragma unroll
-        for (int j = 0; j < 2; ++j)
-          *reinterpret_cast<unsigned int*>(middle + p * kMiddleStride + ((j ^ ((p >> 2) & 1)) * 16) + 4 * t) =
-              bits(prelu2(__floats2half2_rn(sum[j][2 * half], sum[j][2 * half + 1]), slope[j]));
-      }
     }
   }
   __syncthreads();
 
-  // conv3 (16 to 32 channels), PReLU and the difference of the two logits, which stays in float32.
+  // conv3 (16 to 32 channels), PReLU and the difference of the two logits, which stays in float32: a warp computes half of
+  // the channels, of all rows.
+  float* const logits = reinterpret_cast<float*>(pooled);  // [part][kCellsY][kRow]
+  static_assert(2 * kCellsY * kRow * 4 <= kPooledPixels * kPooledStride, "they replace the first stage's output");
   {
-    uint2 third[9][4];
+    uint2 third[9][2];
+    float2 bias[2], slope[2], head[2];
 #pragma unroll
-    for (int k = 0; k < 9; ++k)
+    for (int j = 0; j < 2; ++j) {
+      const int c = 8 * (2 * part + j) + 2 * t;
 #pragma unroll
-      for (int j = 0; j < 4; ++j) third[k][j] = weights->third[k][j][lane];
-    for (int tile = warp; tile < kCellsY * kRow / 16; tile += 8) {
-      float sum[4][4] = {};
+      for (int k = 0; k < 9; ++k) third[k][j] = weights->third[k][2 * part + j][lane];
+      bias[j] = *reinterpret_cast<const float2*>(weights->bias3 + c);
+      slope[j] = *reinterpret_cast<const float2*>(weights->slope3 + c);
+      head[j] = *reinterpret_cast<const float2*>(weights->head + c);
+    }
+    unsigned int from[3];
+#pragma unroll
+    for (int kx = 0; kx < 3; ++kx)
+      from[kx] = shared_address(middle) + middle_at(spread + 4 * (lane & 7) + (lane >> 3 & 1) + kx, lane >> 4);
+    float sum[3][2][4];
+#pragma unroll
+    for (int r = 0; r < kCellsY + 2; ++r) {
+#pragma unroll
+      for (int k = 0; k < 8; ++k) sum[r % 3][k / 4][k % 4] = k % 2 ? bias[k / 4].y : bias[k / 4].x;
 #pragma unroll
       for (int kx = 0; kx < 3; ++kx) {
-        const int p = tile * 16 + (lane & 15) + kx;
-        const unsigned int address = shared_address(middle) + p * kMiddleStride + (((lane >> 4) ^ ((p >> 2) & 1)) * 16);
+        unsigned int a[4];
+        load_matrix(a, from[kx] + r * (kRow / 4 * 32));
 #pragma unroll
-        for (int ky = 0; ky < 3; ++ky) {
-          unsigned int a[4];
-          load_matrix(a, address + ky * kRow * kMiddleStride);
+        for (int ky = 0; ky < 3; ++ky)
+          if (r - ky >= 0 && r - ky < kCellsY)
 #pragma unroll
-          for (int j = 0; j < 4; ++j) mma16816(sum[j], a, third[ky * 3 + kx][j]);
-        }
+            for (int j = 0; j < 2; ++j) mma16816(sum[(r - ky) % 3][j], a, third[ky * 3 + kx][j]);
       }
+      if (r < 2) continue;
       float logit[2] = {0.0f, 0.0f};
 #pragma unroll
-      for (int j = 0; j < 4; ++j)
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const int c = 8 * j + 2 * t + i;
-          const float bias = __ldg(weights->bias3 + c), slope = __ldg(weights->slope3 + c), head = __ldg(weights->head + c);
-          logit[0] = fmaf(prelu(sum[j][i] + bias, slope), head, logit[0]);
-          logit[1] = fmaf(prelu(sum[j][2 + i] + bias, slope), head, logit[1]);
-        }
-#pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float v = logit[half];
-        v += __shfl_xor_sync(0xffffffffu, v, 1);
-        v += __shfl_xor_sync(0xffffffffu, v, 2);
-        const int q = tile * 16 + g + 8 * half, x = q % kRow, y = q / kRow;
-        if (t == half && x < kCellsX && cell_x + x < level.columns && cell_y + y < level.rows &&
-            v + __ldg(&weights->head_bias) >= least) {
-          const int group = frame * level_count + l;
-          const int place = atomicAdd(count + group, 1);
-          if (place < capacity)
-            tie[static_cast<long long>(group) * capacity + place] =
-                static_cast<unsigned int>(l) << 26 | static_cast<unsigned int>((cell_y + y) * level.columns + cell_x + x);
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          const float* const v = sum[(r - 2) % 3][j] + 2 * half;
+          logit[half] = fmaf(prelu(v[0], slope[j].x), head[j].x, logit[half]);
+          logit[half] = fmaf(prelu(v[1], slope[j].y), head[j].y, logit[half]);
         }
+        logit[half] += __shfl_xor_sync(0xffffffffu, logit[half], 1);
+        logit[half] += __shfl_xor_sync(0xffffffffu, logit[half], 2);
       }
+      if (t < 2) logits[(part * kCellsY + r - 2) * kRow + spread + 4 * g + t] = t ? logit[1] : logit[0];
+    }
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < kCellsY * kRow; i += kThreads) {
+    const int x = i % kRow, y = i / kRow;
+    if (x < kCellsX && cell_x + x < level.columns && cell_y + y < level.rows &&
+        logits[i] + logits[kCellsY * kRow + i] + __ldg(&weights->head_bias) >= least) {
+      const int group = frame * level_count + l;
+      const int place = atomicAdd(count + group, 1);
+      if (place < capacity)
+        tie[static_cast<long long>(group) * capacity + place] =
+            static_cast<unsigned int>(l) << 26 | static_cast<unsigned int>((cell_y + y) * level.columns + cell_x + x);
     }
   }
 }

@@ -5,18 +5,16 @@
 // that what is left over is no subnormal number; activations of R- and O-Net cannot exceed 2,300 (the sums of their
 // weights' absolute values), far from half precision's limit.
 //
-// A convolution sees the pixels of a tensor one after the other: 16 of them are a tile, wherever rows end, and what comes
-// out where windows reach over the end of a row is not used. A pixel holds its channels' high parts, then the low ones, in
-// chunks of 16 bytes whose order depends on the pixel's number, so that neighbours lie in different banks.
+// A convolution (but for the first layer) sees the pixels of a tensor one after the other: 16 of them are a tile, wherever
+// rows end, and what comes out where windows reach over the end of a row is not used. A pixel holds its channels' high
+// parts, then the low ones, in chunks of 16 bytes whose order depends on the pixel's number, so that neighbours lie in
+// different banks.
 #pragma once
 
 #include "activation.cuh"
 #include "mma.cuh"
 
 namespace fastface {
-
-// conv1 gives a few rows at a time, which are pooled at once; the last of them is kept for the rows after it.
-constexpr int kRingRows = 5;
 
 // Two numbers as high and low parts.
 __device__ __forceinline__ void split(float a, float b, unsigned char* high, unsigned char* low) {
@@ -60,11 +58,15 @@ __device__ __forceinline__ void put(unsigned char* tensor, int pixel, int pair, 
 
 __device__ __forceinline__ float2 max2(float2 a, float2 b) { return make_float2(fmaxf(a.x, b.x), fmaxf(a.y, b.y)); }
 
-// Sums to activations of channels c and c + 1.
+// Sums to activations of two channels.
+__device__ __forceinline__ float2 activate(float a, float b, float unscale, float2 bias, float2 slope) {
+  return make_float2(prelu(fmaf(a, unscale, bias.x), slope.x), prelu(fmaf(b, unscale, bias.y), slope.y));
+}
+
+// The same of channels c and c + 1.
 __device__ __forceinline__ float2 activate(float a, float b, float unscale, const float* bias, const float* slope, int c) {
-  const float2 add = __ldg(reinterpret_cast<const float2*>(bias + c)),
-               s = __ldg(reinterpret_cast<const float2*>(slope + c));
-  return make_float2(prelu(fmaf(a, unscale, add.x), s.x), prelu(fmaf(b, unscale, add.y), s.y));
+  return activate(a, b, unscale, __ldg(reinterpret_cast<const float2*>(bias + c)),
+                  __ldg(reinterpret_cast<const float2*>(slope + c)));
 }
 
 // Adds to sum, of tiles first, first + APART, ... (pixels at which they begin), and of N groups of 8 channels from `group`
@@ -92,73 +94,140 @@ __device__ __forceinline__ void convolve(float (&sum)[M][N][4], unsigned int in,
   }
 }
 
-// Bytes of a crop of SIDE x SIDE pixels: 8 a pixel (R, G, B, 0), of each row the high parts, then the low ones; and one
-// pixel more, for windows are four pixels wide, of which the last meets weights of zero and must be finite.
+// A crop of SIDE x SIDE pixels: 8 bytes a pixel (R, G, B, 0), of each row the high parts, then the low ones.
 template <int SIDE>
-constexpr int kCropBytes = SIDE * SIDE * 16 + 8;
+constexpr int kCropBytes = SIDE * SIDE * 16;
 
 template <int SIDE>
 __device__ __forceinline__ void put_crop(unsigned char* crop, int p, const float* rgb) {
   unsigned char* const to = crop + p / SIDE * SIDE * 16 + p % SIDE * 8;
   split(rgb[0], rgb[1], to, to + SIDE * 8);
   split(rgb[2], 0.0f, to + 4, to + SIDE * 8 + 4);
-  if (p == 0) *reinterpret_cast<uint2*>(crop + SIDE * SIDE * 16) = make_uint2(0, 0);
 }
 
-// The first layer of R- and O-Net: 3 x 3, 32 channels, and its pooling by 3 x 3, 2 apart, to half the side, 128 bytes a
-// pixel. ring: [kRingRows][SIDE][32]. Pooled rows may take the place of rows of the crop that are not read again. Ends with
-// a barrier.
-template <int SIDE, int WARPS>
-__device__ __forceinline__ void first_layer(const unsigned char* crop, float* ring, unsigned char* pooled,
-                                            const uint4 (*weights)[4][32], float unscale, const float* bias,
-                                            const float* slope) {
-  constexpr int LEFT = SIDE - 2, HALF = LEFT / 2, ROW = SIDE * 16;
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3, group = 2 * (warp & 1);
-  uint4 w[3][2];
-#pragma unroll
-  for (int ky = 0; ky < 3; ++ky)
-#pragma unroll
-    for (int j = 0; j < 2; ++j) w[ky][j] = __ldg(&weights[ky][group + j][lane]);
-  for (int strip = 0; 2 * strip < HALF; ++strip) {
-    const int begin = strip ? 4 * strip + 1 : 0, rows = min(4 * strip + 5, LEFT) - begin;
-    for (int tile = warp >> 1; 16 * tile < rows * SIDE; tile += WARPS / 2) {
-      const int q[2] = {16 * tile + g, 16 * tile + g + 8};
-      const unsigned char* const from[2] = {crop + (begin + q[0] / SIDE) * ROW + q[0] % SIDE * 8 + 4 * t,
-                                            crop + (begin + q[1] / SIDE) * ROW + q[1] % SIDE * 8 + 4 * t};
-      float sum[2][4] = {};
-#pragma unroll
-      for (int ky = 0; ky < 3; ++ky) {
-        unsigned int part[2][4];
-#pragma unroll
-        for (int i = 0; i < 2; ++i)
-#pragma unroll
-          for (int e = 0; e < 4; ++e)
-            part[i][e] = *reinterpret_cast<const unsigned int*>(from[e & 1] + ky * ROW + i * SIDE * 8 + (e >> 1) * 16);
-        multiply(sum[0], part[0], part[1], w[ky][0]);
-        multiply(sum[1], part[0], part[1], w[ky][1]);
-      }
-#pragma unroll
-      for (int half = 0; half < 2; ++half)
-        if (q[half] < rows * SIDE)
-#pragma unroll
-          for (int j = 0; j < 2; ++j) {
-            const int c = 8 * (group + j) + 2 * t;
-            *place<32>(ring, (begin + q[half] / SIDE) % kRingRows * SIDE + q[half] % SIDE, c) =
-                activate(sum[j][2 * half], sum[j][2 * half + 1], unscale, bias, slope, c);
-          }
-    }
-    __syncthreads();
-    for (int task = threadIdx.x; task < min(2, HALF - 2 * strip) * HALF * 16; task += 32 * WARPS) {
-      const int pair = task % 16, x = task / 16 % HALF, y = 2 * strip + task / 16 / HALF;
-      float2 best = *place<32>(ring, 2 * y % kRingRows * SIDE + 2 * x, 2 * pair);
-#pragma unroll
-      for (int k = 1; k < 9; ++k)
-        if (2 * y + k / 3 < LEFT && 2 * x + k % 3 < LEFT)
-          best = max2(best, *place<32>(ring, (2 * y + k / 3) % kRingRows * SIDE + 2 * x + k % 3, 2 * pair));
-      put<128>(pooled, y * HALF + x, pair, best);
-    }
-    __syncthreads();
+// Every other pixel of a row of the crop as a tile, each with the three after it.
+struct Inputs {
+  unsigned int high[4], low[4];
+  template <int SIDE>
+  __device__ __forceinline__ void load(unsigned int address) {
+    load_matrix(high, address);
+    load_matrix(low, address + SIDE * 8);
   }
+};
+
+// The first layer of R- and O-Net: 3 x 3, 32 channels, and its pooling by 3 x 3, 2 apart, to SIDE / 2 - 1 pixels a side,
+// 128 bytes each. A warp computes 8 channels, of all rows or half of them, going down: a row of the crop is loaded once for
+// all rows that see it, and rows are pooled in registers. A tile is every other pixel of a row; its inputs, with weights
+// moved on by one ([dx][ky][8 channels]), give the pixels between as well. The last two pooled rows may take the place of
+// the crop's first five. Ends with a barrier.
+template <int SIDE, int WARPS>
+__device__ __forceinline__ void first_layer(const unsigned char* crop, unsigned char* pooled,
+                                            const uint4 (*weights)[3][4][32], float unscale, const float* bias,
+                                            const float* slope) {
+  constexpr int LEFT = SIDE - 2, HALF = LEFT / 2, ROW = SIDE * 16, SHARE = (4 * HALF + WARPS - 1) / WARPS;
+  constexpr bool WIDE = HALF > 16;  // more than a tile a row: another has the 8 pixels that follow, of two rows
+  static_assert(HALF <= 24 && WARPS % 4 == 0 && (WARPS / 4 - 1) * SHARE < HALF, "all warps have rows");
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3, group = warp % 4;
+  const int begin = warp / 4 * SHARE, end = min(begin + SHARE, HALF);
+  const float2 add = __ldg(reinterpret_cast<const float2*>(bias + 8 * group) + t),
+               s = __ldg(reinterpret_cast<const float2*>(slope + 8 * group) + t);
+  uint4 w[2][3];
+#pragma unroll
+  for (int dx = 0; dx < 2; ++dx)
+#pragma unroll
+    for (int ky = 0; ky < 3; ++ky) w[dx][ky] = __ldg(&weights[dx][ky][group][lane]);
+
+  struct Row {
+    float2 even[2], odd[2];  // at the tile's pixels (g and g + 8) and between them
+  };
+  const auto row_of = [&](const Inputs& a, const Inputs& b, const Inputs& d) {
+    float sum[2][4] = {};
+#pragma unroll
+    for (int dx = 0; dx < 2; ++dx) multiply(sum[dx], a.high, a.low, w[dx][0]);
+#pragma unroll
+    for (int dx = 0; dx < 2; ++dx) multiply(sum[dx], b.high, b.low, w[dx][1]);
+#pragma unroll
+    for (int dx = 0; dx < 2; ++dx) multiply(sum[dx], d.high, d.low, w[dx][2]);
+    Row out;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      out.even[half] = activate(sum[0][2 * half], sum[0][2 * half + 1], unscale, add, s);
+      out.odd[half] = activate(sum[1][2 * half], sum[1][2 * half + 1], unscale, add, s);
+    }
+    return out;
+  };
+
+  const unsigned int top = shared_address(crop) + 2 * begin * ROW + (lane >> 4) * 16;
+  unsigned int from = top + min(lane & 15, HALF - 1) * 16;
+  Inputs in[4];
+  in[3].load<SIDE>(from);
+  in[0].load<SIDE>(from + ROW);
+  in[1].load<SIDE>(from + 2 * ROW);
+  Row row = row_of(in[3], in[0], in[1]);
+  unsigned int from_wide = top + (lane >> 3 & 1) * ROW + min(16 + (lane & 7), HALF - 1) * 16;
+  Inputs wide[3];
+  Row two;  // two rows of conv1: [0] and [1]
+  const auto next_two = [&] {
+    wide[0] = wide[2];
+    wide[1].load<SIDE>(from_wide + ROW);
+    wide[2].load<SIDE>(from_wide + 2 * ROW);
+    from_wide += 2 * ROW;
+    two = row_of(wide[0], wide[1], wide[2]);
+  };
+  if constexpr (WIDE) {
+    wide[2].load<SIDE>(from_wide);
+    next_two();
+  }
+
+  for (int y = begin; y < end; ++y) {
+    const bool below = 2 * y + 2 < LEFT;
+    Row best = row;
+    const auto take = [&] {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        best.even[half] = max2(best.even[half], row.even[half]);
+        best.odd[half] = max2(best.odd[half], row.odd[half]);
+      }
+    };
+    in[2].load<SIDE>(from + 3 * ROW);
+    row = row_of(in[0], in[1], in[2]);
+    take();
+    if (below) {
+      in[3].load<SIDE>(from + 4 * ROW);
+      row = row_of(in[1], in[2], in[3]);
+      take();
+    }
+    from += 2 * ROW;
+    in[0] = in[2];
+    in[1] = in[3];
+    float2 even_wide, odd_wide;
+    if constexpr (WIDE) {
+      even_wide = max2(two.even[0], two.even[1]);
+      odd_wide = max2(two.odd[0], two.odd[1]);
+      if (below) {
+        next_two();
+        even_wide = max2(even_wide, two.even[0]);
+        odd_wide = max2(odd_wide, two.odd[0]);
+      }
+    }
+
+    const float2 next = next_pixel(best.even[0]), next8 = next_pixel(best.even[1]);
+    put<128>(pooled, y * HALF + g, 4 * group + t, max2(max2(best.even[0], best.odd[0]), g == 7 ? next8 : next));
+    // The last window ends where conv1 does.
+    float2 right = max2(best.even[1], best.odd[1]);
+    if constexpr (WIDE) {
+      const float2 next16 = next_pixel(even_wide);
+      right = max2(right, g == 7 ? next16 : next8);
+      float2 last = max2(even_wide, odd_wide);
+      if (g + 17 < HALF) last = max2(last, next16);
+      if (g + 16 < HALF) put<128>(pooled, y * HALF + g + 16, 4 * group + t, last);
+    } else if (g + 9 < HALF) {
+      right = max2(right, next8);
+    }
+    if (g + 8 < HALF) put<128>(pooled, y * HALF + g + 8, 4 * group + t, right);
+    if (y == begin) __syncthreads();  // all have read the crop's first rows
+  }
+  __syncthreads();
 }
 
 }  // namespace fastface

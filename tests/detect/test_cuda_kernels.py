@@ -11,13 +11,13 @@ from fastface.settings import DetectorSettings
 pytestmark = pytest.mark.gpu
 
 
-@pytest.mark.parametrize("size", [(360, 640), (97, 131), (1080, 1920)])
-def test_pyramid_equals_torch(torch, cascade, half, size):
-    """Every level, by a thread a pixel and by a warp a pixel, and the thumbnails."""
+@pytest.mark.parametrize(("n", "size"), [(3, (360, 640)), (3, (97, 131)), (1, (1080, 1920))])
+def test_pyramid_equals_torch(torch, cascade, half, n, size):
+    """Every level, by regions of the frame and by windows of its own, and the thumbnails."""
     from fastface.detect import ops
     from fastface.detect.cuda import levels
 
-    pixels = picture(np.random.default_rng(1), 3, *size)
+    pixels = picture(np.random.default_rng(1), n, *size)
     for detector, tolerance in ((cascade, 1e-6), (half, 6e-4)):
         buffers, result = pyramid_of(torch, detector, pixels)
         images = levels(buffers, len(pixels))
@@ -82,11 +82,12 @@ def test_nv12_is_converted_and_rotated(torch, cascade, matrix, full, rotation):
 
 
 @pytest.mark.parametrize("wide", [False, True])
-def test_rows_of_any_alignment(torch, cascade, wide):
+@pytest.mark.parametrize("size", [(66, 50), (67, 51), (3, 5)])
+def test_rows_of_any_alignment(torch, cascade, size, wide):
     """The same picture where four samples may be loaded at once, and where rows or the frame begin elsewhere."""
     from fastface.gpu.frames import DeviceFrames
 
-    width, height = 66, 50
+    width, height = size
     seen = []
     for pitch, begin in ((68, 0), (70, 0), (68, 2)):
         samples = nv12_of(np.random.default_rng(16), 2, height, width, pitch)

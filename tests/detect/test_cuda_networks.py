@@ -194,7 +194,8 @@ def test_candidates_of_all_sizes_equal_torch(torch, half, size):
         with torch.inference_mode():
             wanted = features(copy.deepcopy(net).double(), crop.double(), last)
         square, got = torch.zeros(n, 4).cuda(), torch.zeros(wanted.shape).cuda()
-        run_kernel(name, threads, memory, *common, *before, box, offsets, packed, square, got)
+        begun = torch.zeros(1, dtype=torch.int32).cuda()
+        run_kernel(name, threads, memory, *common, *before, box, offsets, packed, square, got, begun)
         torch.testing.assert_close(square.cpu(), boxes, atol=1e-3, rtol=0)
         torch.testing.assert_close(got.cpu().double(), wanted, atol=6e-6, rtol=1e-5)
 
@@ -204,7 +205,8 @@ def test_candidates_of_all_sizes_equal_torch(torch, half, size):
     for least in logit.quantile(torch.linspace(0.1, 0.9, 9).double()).tolist():
         chosen, count = torch.zeros(n, dtype=torch.int32).cuda(), torch.zeros(1, dtype=torch.int32).cuda()
         run_kernel("rscan", 192, sizes._RSCAN_MEMORY, *common, box, offsets, half._cascade._rscan_weights, least,
-                   torch.zeros(n, 4).cuda(), torch.ones(n).cuda(), chosen, count)  # fmt: skip
+                   torch.zeros(n, 4).cuda(), torch.ones(n).cuda(), chosen, count,
+                   torch.zeros(1, dtype=torch.int32).cuda())  # fmt: skip
         got = set(chosen[: int(count)].tolist())
         assert set((logit > least + 0.1).nonzero()[:, 0].tolist()) <= got
         assert got <= set((logit > least - 0.1).nonzero()[:, 0].tolist())

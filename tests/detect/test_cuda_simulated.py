@@ -61,7 +61,7 @@ def test_scan_and_cells_equal_pnet(torch, half, cascade, order, size):
 
 @pytest.mark.parametrize("size", [(97, 131), (405, 431)])
 def test_pyramid_equals_torch(torch, cascade, half, size):
-    kernels_on_a_gpu.test_pyramid_equals_torch(torch, cascade, half, size)
+    kernels_on_a_gpu.test_pyramid_equals_torch(torch, cascade, half, 3, size)
 
 
 @pytest.mark.parametrize("size", [(405, 431), (12, 13), (17, 300), (420, 12)])
@@ -164,8 +164,9 @@ def test_crops_of_nv12_are_those_of_its_colours(torch, cascade, wide, rotation):
 
 
 @pytest.mark.parametrize("wide", [False, True])
-def test_rows_of_any_alignment(torch, cascade, wide):
-    kernels_on_a_gpu.test_rows_of_any_alignment(torch, cascade, wide)
+@pytest.mark.parametrize("size", [(66, 50), (67, 51), (3, 5)])
+def test_rows_of_any_alignment(torch, cascade, size, wide):
+    kernels_on_a_gpu.test_rows_of_any_alignment(torch, cascade, size, wide)
 
 
 def test_p016_equals_nv12(torch, cascade):

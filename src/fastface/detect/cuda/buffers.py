@@ -44,6 +44,7 @@ class Fact:
     FAILED = 4  # and the three after it, of the same stages: 1, too many to sort; 2, too many kept
     CELLS_FULL = 8
     CHOSEN = 9  # candidates of R-Net that its scan passed on
+    BEGUN = 10  # and the two after it: candidates that blocks have begun with, of R-Net's scan, R- and O-Net
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ _DOUBT = {"fp16": 0.05, "fp32": 0.001}
 _DOUBT_REFINE = 0.1
 """The same of R-Net's scan, in half precision."""
 
-_SCAN_MEMORY, _CELLS_MEMORY, _RSCAN_MEMORY, _RNET_MEMORY, _ONET_MEMORY = 56000, 55504, 75648, 42240, 100352
+_SCAN_MEMORY, _CELLS_MEMORY, _RSCAN_MEMORY, _RNET_MEMORY, _ONET_MEMORY = 56000, 55504, 63616, 42240, 101120
 _RNET_DENSE_MEMORY, _ONET_DENSE_MEMORY = 46080, 92160
 
 
@@ -88,7 +88,7 @@ class Cascade:
         facts = result.facts()
         program.add(
             self._on.kernel("quads", "to_quads", depth=depth),
-            (min(-(-b.height * b.groups // 256), 4096), n),
+            (min(-(-b.height * b.groups // 256), -(-16 * self._on.processors // n)), n),
             256,
             *(FRAMES, geometry, b.groups, b.quads),
         )
@@ -120,15 +120,16 @@ class Cascade:
             if self._precision == "fp16":
                 chosen = (b.refine_chosen, facts[Fact.CHOSEN :])
                 program.add(
-                    self._on.kernel("rscan", "rscan"), (2 * self._on.processors,), 192,
+                    self._on.kernel("rscan", "rscan"), (3 * self._on.processors,), 192,
                     *whole, b.refine_kept, b.refine_frame, total[1], b.n * c.refine,
                     b.cell_box, b.cell_offsets, self._rscan_weights, _logit(thresholds[1] - _DOUBT_REFINE),
-                    b.refine_box, b.refine_score, *chosen, shared_memory=_RSCAN_MEMORY,
+                    b.refine_box, b.refine_score, *chosen, facts[Fact.BEGUN :], shared_memory=_RSCAN_MEMORY,
                 )  # fmt: skip
             program.add(
                 self._on.kernel("rnet", "rnet"), (4 * self._on.processors,), 128,
                 *whole, b.refine_kept, b.refine_frame, total[1], b.n * c.refine, *chosen, b.cell_box,
-                b.cell_offsets, self._rnet, b.refine_box, b.refine_features, shared_memory=_RNET_MEMORY,
+                b.cell_offsets, self._rnet, b.refine_box, b.refine_features, facts[Fact.BEGUN + 1 :],
+                shared_memory=_RNET_MEMORY,
             )  # fmt: skip
             program.add(
                 self._on.kernel("dense", "rnet_dense"), (4 * self._on.processors,), 256,
@@ -143,7 +144,8 @@ class Cascade:
             program.add(
                 self._on.kernel("onet", "onet"), (2 * self._on.processors,), 256,
                 *whole, b.decide_kept, b.decide_frame, total[2], b.n * c.decide, b.refine_box,
-                b.refine_offsets, self._onet, b.decide_box, b.decide_features, shared_memory=_ONET_MEMORY,
+                b.refine_offsets, self._onet, b.decide_box, b.decide_features, facts[Fact.BEGUN + 2 :],
+                shared_memory=_ONET_MEMORY,
             )  # fmt: skip
             program.add(
                 self._on.kernel("dense", "onet_dense"), (2 * self._on.processors,), 256,

@@ -34,9 +34,9 @@ _WIDE = 24.0
 """Pixels of the frame to one of the level from which 8 threads share a window. Other levels are computed by regions."""
 _EXACT = 4.0
 """The same, from which levels are kept in float32: to sum up their windows again for single cells would cost more."""
-_REGION_HEIGHT, _REGION_WIDTH = 24, 212
-"""Pixels of the frame, the width at most: windows of 25 pixels that begin there reach over 236, which are parts of 60
-groups of four at most (kGroups in pyramid.cu). A processor's cache holds what four blocks look at."""
+_REGION_HEIGHT, _REGION_WIDTH = 16, 424
+"""Pixels of the frame, the width at most: windows of 25 pixels that begin there reach over 448, which are parts of 113
+groups of four at most (kGroups in pyramid.cu)."""
 
 
 def windows(n_in: int, n_out: int) -> NDArray[np.uint32]:

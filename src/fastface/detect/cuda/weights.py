@@ -62,22 +62,19 @@ def fragment(b: Array) -> Array:
 
 def scan_weights(net: Any) -> Array:
     """ScanWeights of scan.cu, from facenet-pytorch's PNet: bytes."""
-    w1, w2, w3 = (_array(c.weight) for c in (net.conv1, net.conv2, net.conv3))
-    # conv1 sees 4 pixels of 4 channels side by side; the left (right) pixel of a pool takes the first (last) three.
-    first = np.zeros((2, 3, 4, 4, 8), np.float32)  # [dx][ky][pixel][colour][channel]
+    w2, w3 = (_array(c.weight) for c in (net.conv2, net.conv3))
+    first = _first_layer(net)
     rest = np.zeros((4, 4, 4, 8), np.float32)  # [input row][pixel][colour][(dy * 2 + dx) * 2 + channel - 8]
     for dx in range(2):
-        for ky in range(3):
-            first[dx, ky, dx : dx + 3, :3] = w1[:8, :, ky].transpose(2, 1, 0)
-            for dy in range(2):
-                at = 2 * (2 * dy + dx)
-                rest[ky + dy, dx : dx + 3, :3, at : at + 2] = w1[8:, :, ky].transpose(2, 1, 0)
+        for dy in range(2):
+            at = 2 * (2 * dy + dx)
+            rest[dy : dy + 3, ..., at : at + 2] = first[dx, ..., 8:10]
     second = np.zeros((3, 32, 16), np.float32)  # [ky][kx * 10 + input][channel]
     second[:, :30] = w2.transpose(2, 3, 1, 0).reshape(3, 30, 16)
     third = w3.transpose(2, 3, 1, 0).reshape(9, 16, 32)
     head, bias = _array(net.conv4_1.weight)[:, :, 0, 0], _array(net.conv4_1.bias)
     return _bytes(
-        fragment(first.reshape(2, 3, 16, 8)),
+        fragment(first[..., :8].reshape(2, 3, 16, 8)),
         fragment(rest.reshape(4, 16, 8)),
         fragment(second.reshape(3, 2, 16, 2, 8).transpose(0, 1, 3, 2, 4)),
         fragment(third.reshape(9, 16, 4, 8).transpose(0, 2, 1, 3)),
@@ -97,7 +94,7 @@ def rscan_weights(net: Any) -> Array:
     dense = _array(net.dense4.weight).reshape(128, 3, 3, 64).transpose(2, 1, 3, 0).reshape(576, 128)
     head, bias = _array(net.dense5_1.weight), _array(net.dense5_1.bias)
     return _bytes(
-        fragment(_first_layer(net).reshape(3, 16, 4, 8).transpose(0, 2, 1, 3)),
+        fragment(_first_layer(net).reshape(2, 3, 16, 4, 8).transpose(0, 1, 3, 2, 4)),
         fragment(second.reshape(9, 2, 16, 6, 8).transpose(0, 1, 3, 2, 4)),
         fragment(third.reshape(4, 3, 16, 8, 8).transpose(0, 1, 3, 2, 4)),
         fragment(dense.reshape(36, 16, 16, 8).transpose(0, 2, 1, 3)),
@@ -169,10 +166,11 @@ def _split_layers(*layers: Array) -> list[Array]:
 
 
 def _first_layer(net: Any) -> Array:
-    """conv1 as it sees 4 pixels of 4 colours side by side: [ky, pixel, colour, 32 outputs]."""
+    """conv1 as it sees 4 pixels of 4 colours side by side, the first or the last three: [dx, ky, pixel, colour, 32]."""
     w = _array(net.conv1.weight).transpose(2, 3, 1, 0)
-    out = np.zeros((3, 4, 4, 32), np.float32)
-    out[:, :3, :3, : w.shape[-1]] = w
+    out = np.zeros((2, 3, 4, 4, 32), np.float32)
+    for dx in range(2):
+        out[dx, :, dx : dx + 3, :3, : w.shape[-1]] = w
     return out
 
 
