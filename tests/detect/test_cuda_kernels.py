@@ -11,7 +11,7 @@ from fastface.settings import DetectorSettings
 pytestmark = pytest.mark.gpu
 
 
-@pytest.mark.parametrize(("n", "size"), [(3, (360, 640)), (3, (97, 131)), (1, (1080, 1920))])
+@pytest.mark.parametrize(("n", "size"), [(3, (360, 640)), (3, (97, 131)), (1, (500, 1000))])
 def test_pyramid_equals_torch(torch, cascade, half, n, size):
     """Every level, by regions of the frame and by windows of its own, and the thumbnails."""
     from fastface.detect import ops
