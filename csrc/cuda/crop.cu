@@ -53,7 +53,7 @@ extern "C" __global__ void crop_triangle(const SAMPLE* data, const FrameGeometry
   const Axis across(rect[4 * i + 2] - x0, size), down(rect[4 * i + 3] - y0, size);
   unsigned char* const to = out + place[i] * 3 * size * size;
   const long long frame = row[i];
-  const bool plain = !frames.rgb && frames.rotation == 0;
+  const bool plain = frames.plain();
   for (int p = blockIdx.x * blockDim.x + threadIdx.x; p < size * size; p += gridDim.x * blockDim.x) {
     if (plain) {
       const auto row_of = [&](int y) {

@@ -27,6 +27,8 @@ struct FrameGeometry {
 struct FrameBatch : FrameGeometry {
   const SAMPLE* data;
   __device__ FrameBatch(const SAMPLE* samples, const FrameGeometry* geometry) : FrameGeometry(*geometry), data(samples) {}
+  // NV12 that lies as it is displayed.
+  __device__ __forceinline__ bool plain() const { return !rgb && rotation == 0; }
 };
 
 // The coded place of displayed pixel (x, y).

@@ -14,7 +14,7 @@ extern "C" __global__ void to_quads(const SAMPLE* data, const FrameGeometry* geo
   const FrameBatch frames(data, geometry);
   const int frame = blockIdx.y, count = frames.height * groups;
   // Four samples at once where they lie as they are displayed and where they may be loaded so.
-  const bool upright = !frames.rgb && frames.rotation == 0 && frames.frame_stride % 4 == 0 && frames.pitch % 4 == 0 &&
+  const bool at_once = frames.plain() && frames.frame_stride % 4 == 0 && frames.pitch % 4 == 0 &&
                        reinterpret_cast<unsigned long long>(data) % sizeof(FourSamples) == 0;
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x) {
     const int y = i / groups, x = i % groups * 4;
@@ -22,7 +22,7 @@ extern "C" __global__ void to_quads(const SAMPLE* data, const FrameGeometry* geo
     const auto add = [&](int k, const int* rgb) {
       for (int c = 0; c < 3; ++c) packed[c] |= static_cast<unsigned int>(rgb[c]) << (8 * k);
     };
-    if (upright && x + 4 <= frames.width) {
+    if (at_once && x + 4 <= frames.width) {
       const CodedRow row(frames, frame, y);
       const FourSamples luma = *reinterpret_cast<const FourSamples*>(row.luma + x);
       const FourSamples chroma = *reinterpret_cast<const FourSamples*>(row.chroma + x);

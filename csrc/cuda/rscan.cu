@@ -4,10 +4,9 @@
 //
 // A warp goes down rows, loads a row of a layer's input once for all rows of the output that see it, and pools in registers
 // before anything is written, so that little goes through shared memory. Three blocks a processor fill each other's pauses.
-#include "activation.cuh"
 #include "candidate.cuh"
 #include "common/area.h"
-#include "mma.cuh"
+#include "rows.cuh"
 
 namespace fastface {
 
@@ -160,12 +159,7 @@ __device__ __forceinline__ void second_layer(const unsigned char* pooled, unsign
       load_matrix(a[2], from + r * kRow + s * 32 + 2 * kPooledStride);
       a[1][0] = a[0][1], a[1][1] = a[2][0], a[1][2] = a[0][3], a[1][3] = a[2][2];
 #pragma unroll
-      for (int kx = 0; kx < 3; ++kx)
-#pragma unroll
-        for (int ky = 0; ky < 3; ++ky)
-          if (r - ky >= 0 && r - ky < kRows)
-#pragma unroll
-            for (int j = 0; j < 2; ++j) mma16816(sum[r - ky][j], a[kx], weights[ky * 3 + kx][j]);
+      for (int kx = 0; kx < 3; ++kx) add_row<kRows>(sum, r, a[kx], [&](int ky, int j) { return weights[ky * 3 + kx][j]; });
     }
   }
 #pragma unroll

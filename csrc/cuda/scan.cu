@@ -5,9 +5,8 @@
 // always ky * 64 + kx further on; what a stage computes beyond its valid columns is garbage that no valid cell reads.
 // In each stage a warp has 16 pixels of a row and goes down: so it loads a row of its input once for all rows of its output
 // that see it.
-#include "activation.cuh"
 #include "levels.cuh"
-#include "mma.cuh"
+#include "rows.cuh"
 
 namespace fastface {
 
@@ -172,12 +171,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 3)
         for (int k = 0; k < 4; ++k)
           a[s][k] = *reinterpret_cast<const unsigned int*>(from + (r * kRow + k % 2) * kPooledStride + s * 32 + k / 2 * 16);
 #pragma unroll
-      for (int s = 0; s < 2; ++s)
-#pragma unroll
-        for (int ky = 0; ky < 3; ++ky)
-          if (r - ky >= 0 && r - ky < kRows)
-#pragma unroll
-            for (int j = 0; j < 2; ++j) mma16816(sum[(r - ky) % 3][j], a[s], second[ky][s][j]);
+      for (int s = 0; s < 2; ++s) add_row<kRows>(sum, r, a[s], [&](int ky, int j) { return second[ky][s][j]; });
       if (r < 2) continue;
 #pragma unroll
       for (int half = 0; half < 2; ++half)
@@ -220,11 +214,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 3)
       for (int kx = 0; kx < 3; ++kx) {
         unsigned int a[4];
         load_matrix(a, from[kx] + r * (kRow / 4 * 32));
-#pragma unroll
-        for (int ky = 0; ky < 3; ++ky)
-          if (r - ky >= 0 && r - ky < kCellsY)
-#pragma unroll
-            for (int j = 0; j < 2; ++j) mma16816(sum[(r - ky) % 3][j], a, third[ky * 3 + kx][j]);
+        add_row<kCellsY>(sum, r, a, [&](int ky, int j) { return third[ky * 3 + kx][j]; });
       }
       if (r < 2) continue;
       float logit[2] = {0.0f, 0.0f};

@@ -11,8 +11,7 @@
 // different banks.
 #pragma once
 
-#include "activation.cuh"
-#include "mma.cuh"
+#include "rows.cuh"
 
 namespace fastface {
 
