@@ -61,7 +61,7 @@ def test_scan_and_cells_equal_pnet(torch, half, cascade, order, size):
 
 @pytest.mark.parametrize("size", [(97, 131), (405, 431)])
 def test_pyramid_equals_torch(torch, cascade, half, size):
-    kernels_on_a_gpu.test_pyramid_equals_torch(torch, cascade, half, 3, size)
+    kernels_on_a_gpu.test_pyramid_equals_torch(torch, cascade, half, size)
 
 
 @pytest.mark.parametrize("size", [(405, 431), (12, 13), (17, 300), (420, 12)])
