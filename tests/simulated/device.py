@@ -80,7 +80,7 @@ class SimulatedGPU:
         source.write_text(self.source(file), encoding="utf-8")
         command = [
             "c++", "-std=c++20", "-O2", "-march=native", "-ffp-contract=off", "-fPIC", "-shared",
-            "-Wno-unknown-pragmas",
+            "-Wno-unknown-pragmas", "-fno-strict-aliasing",  # kernels look at pairs of halfs as whole numbers
             f"-I{HERE / 'include'}", f"-I{self.sources}", f"-DOUT={kernels.OUTPUTS[output]}",
             f"-DSAMPLE={kernels.SAMPLES[depth]}", str(source), str(HERE / "simulated.cpp"), "-o", str(library),
         ]  # fmt: skip

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fastface.errors import ModelError
+from fastface.gpu.layers import by_kernels, colours, copy_channels, empty, max_pool
 
 _EPS = 0.001  # of the batch norms
 
@@ -32,14 +33,14 @@ class _Conv:
         return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding)
 
     def relu(self, x: Tensor) -> Tensor:
-        if x.is_cuda and x.dtype == torch.float16:
+        if by_kernels(x.device, x.dtype):
             stride = (self.stride, self.stride)
             return torch.cudnn_convolution_relu(x, self.weight, self.bias, stride, self.padding, (1, 1), 1)
         return self(x).relu_()
 
     def add_relu(self, x: Tensor, z: Tensor) -> Tensor:
         """relu(convolution + z)"""
-        if x.is_cuda and x.dtype == torch.float16:
+        if by_kernels(x.device, x.dtype):
             stride = (self.stride, self.stride)
             return torch.cudnn_convolution_add_relu(x, self.weight, z, 1.0, self.bias, stride, self.padding, (1, 1), 1)
         return self(x).add_(z).relu_()
@@ -82,8 +83,10 @@ class _State:
         size: int | tuple[int, int] = 1,
         stride: int = 1,
         padding: int | tuple[int, int] = 0,
+        padded: int | None = None,
     ) -> _Conv:
-        """A convolution with its batch norm; of several names, all of them side by side."""
+        """A convolution with its batch norm; of several names, all of them side by side. `padded`: how many inputs it
+        gets, of which it sees the first."""
         rows, columns = (size, size) if isinstance(size, int) else size
         weights, biases = [], []
         for one in (name,) if isinstance(name, str) else name:
@@ -92,7 +95,8 @@ class _State:
             weights.append(weight * scale[:, None, None, None])
             biases.append(bias)
         pad = (padding, padding) if isinstance(padding, int) else padding
-        return self._conv(torch.cat(weights), torch.cat(biases), stride, pad)
+        weight = functional.pad(torch.cat(weights), (0, 0, 0, 0, 0, (padded or inputs) - inputs))
+        return self._conv(weight, torch.cat(biases), stride, pad)
 
     def last(self, name: str, inputs: int, outputs: int, scale: float) -> _Conv:
         """A residual's last convolution, with its scale."""
@@ -131,16 +135,18 @@ class _Residual:
         self._last = state.last(f"{name}.conv2d", width * len(branches), channels, scale)
 
     def __call__(self, x: Tensor) -> Tensor:
-        parts = list(self._first.relu(x).split(self._width, 1))
-        for i, rest in enumerate(self._rest):
-            for conv in rest:
-                parts[i] = conv.relu(parts[i])
-        joined = torch.cat(parts, 1)
+        first, joined = self._first.relu(x), empty(x, self._width * len(self._rest))
+        places = joined.split(self._width, 1)
+        inputs = [empty(x, self._width) if rest else place for rest, place in zip(self._rest, places, strict=True)]
+        _spread(first, inputs)
+        copy_channels([(_chain(rest, one), place)
+                       for rest, one, place in zip(self._rest, inputs, places, strict=True) if rest])  # fmt: skip
         return self._last.add_relu(joined, x) if self._relu else self._last(joined).add_(x)
 
 
 class FusedNetwork:
-    """[n, 3, 160, 160] scaled faces of `dtype`, channels last, to [n, dim] float32 unit vectors.
+    """Scaled faces [n, c, 160, 160] of `dtype`, channels last, to [n, dim] float32 unit vectors; c as
+    :func:`fastface.gpu.layers.colours` has it.
 
     Args:
         state: of facenet-pytorch's InceptionResnetV1, see :mod:`fastface.models.convert`.
@@ -154,7 +160,7 @@ class FusedNetwork:
     def __init__(self, state: Mapping[str, Tensor], dim: int, device: torch.device, dtype: torch.dtype) -> None:
         s = _State(state, device, dtype)
         self._stem = (
-            s.conv("conv2d_1a", 3, 32, 3, stride=2),
+            s.conv("conv2d_1a", 3, 32, 3, stride=2, padded=colours(device, dtype)),
             s.conv("conv2d_2a", 32, 32, 3),
             s.conv("conv2d_2b", 32, 64, 3, padding=1),
         )
@@ -193,20 +199,34 @@ class FusedNetwork:
 
     def begin(self, x: Tensor) -> Tensor:
         """The layers that take the most memory, 1.5 MB a face in half precision: [n, 256, 17, 17], which is 0.15 MB."""
-        x = _chain(self._stem, x)
-        return _chain(self._stem_2, functional.max_pool2d(x, 3, 2))
+        return _chain(self._stem_2, max_pool(_chain(self._stem, x)))
 
     def end(self, x: Tensor) -> Tensor:
         """What is left to do after :meth:`begin`."""
         x = _chain(self._repeat_1, x)
-        x = torch.cat([*(_chain(branch, x) for branch in self._mixed_6a), functional.max_pool2d(x, 3, 2)], 1)
+        x = _reduced(x, [_chain(branch, x) for branch in self._mixed_6a])
         x = _chain(self._repeat_2, x)
-        first = self._mixed_7a_first.relu(x).split(256, 1)
-        branches = [_chain(branch, part) for branch, part in zip(self._mixed_7a, first, strict=True)]
-        x = torch.cat([*branches, functional.max_pool2d(x, 3, 2)], 1)
+        inputs = [empty(x, 256) for _ in self._mixed_7a]
+        _spread(self._mixed_7a_first.relu(x), inputs)
+        x = _reduced(x, [_chain(branch, one) for branch, one in zip(self._mixed_7a, inputs, strict=True)])
         x = self._block8(_chain(self._repeat_3, x))
         x = self._linear(x.mean((2, 3), keepdim=True)).flatten(1)
         return functional.normalize(x.float(), p=2.0, dim=1)
+
+
+def _spread(x: Tensor, to: Sequence[Tensor]) -> None:
+    """Equal parts of x's channels to a tensor each."""
+    copy_channels(list(zip(x.split(x.shape[1] // len(to), 1), to, strict=True)))
+
+
+def _reduced(x: Tensor, branches: Sequence[Tensor]) -> Tensor:
+    """What branches made of x, whose sides they halved, and x pooled, side by side."""
+    channels = [branch.shape[1] for branch in branches]
+    joined = empty(x, sum(channels) + x.shape[1], *branches[0].shape[2:])
+    *places, last = joined.split([*channels, x.shape[1]], 1)
+    copy_channels(list(zip(branches, places, strict=True)))
+    max_pool(x, last)
+    return joined
 
 
 def _chain(layers: Sequence[_Conv | _Residual], x: Tensor) -> Tensor:
