@@ -128,13 +128,14 @@ __device__ __forceinline__ void rough_mean(unsigned int xs, unsigned int ys, con
   for (int c = 0; c < 3; ++c) mean[c] = fmaf(static_cast<float>(sum[c]), inverse, scaled ? -127.5f * 0.0078125f : 0.0f);
 }
 
+// Bytes 0 and 2 of each, and 1 and 3, to two sums of 16 bits.
 __device__ __forceinline__ void add_packed(const uint4& quad, unsigned int* even, unsigned int* odd) {
   even[0] += quad.x & 0x00ff00ffu;
   even[1] += quad.y & 0x00ff00ffu;
   even[2] += quad.z & 0x00ff00ffu;
-  odd[0] += quad.x >> 8 & 0x00ff00ffu;
-  odd[1] += quad.y >> 8 & 0x00ff00ffu;
-  odd[2] += quad.z >> 8 & 0x00ff00ffu;
+  odd[0] += __byte_perm(quad.x, 0, 0x4341);
+  odd[1] += __byte_perm(quad.y, 0, 0x4341);
+  odd[2] += __byte_perm(quad.z, 0, 0x4341);
 }
 
 // Sums of R, G and B down `rows` rows of four columns, to four columns of R | G << 16 and B: the first half of the sums

@@ -46,10 +46,10 @@ __device__ __forceinline__ __half2 activated(const float* sum, __half2 slope) {
   return prelu2(__floats2half2_rn(sum[0], sum[1]), slope);
 }
 
-// The slopes of two channels.
+// The slopes of two channels, as prelu2 takes them.
 __device__ __forceinline__ __half2 slope_of(const float* slope) {
   const float2 both = __ldg(reinterpret_cast<const float2*>(slope));
-  return __floats2half2_rn(both.x, both.y);
+  return prelu_slopes(both.x, both.y);
 }
 
 __device__ __forceinline__ void put(unsigned char* to, __half2 v) { *reinterpret_cast<unsigned int*>(to) = bits(v); }

@@ -81,8 +81,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, 3)
     for (int r = 0; r < 4; ++r) rest[r] = weights->rest[r][lane];
     const float bias_a = weights->bias1[2 * t], bias_b = weights->bias1[2 * t + 1];
     const float bias_c = weights->bias1[8], bias_d = weights->bias1[9];
-    const __half2 slope_ab = __floats2half2_rn(weights->slope1[2 * t], weights->slope1[2 * t + 1]);
-    const __half2 slope_cd = __floats2half2_rn(weights->slope1[8], weights->slope1[9]);
+    const __half2 slope_ab = prelu_slopes(weights->slope1[2 * t], weights->slope1[2 * t + 1]);
+    const __half2 slope_cd = prelu_slopes(weights->slope1[8], weights->slope1[9]);
     const __half2 lowest = __floats2half2_rn(-6e4f, -6e4f);
     const int px = (warp & 3) * 16;
     unsigned int address =
@@ -154,7 +154,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 3)
     for (int j = 0; j < 2; ++j) {
       const int c = 8 * j + 2 * t;
       for (int i = 0; i < 2; ++i) bias[j][i] = weights->bias2[c + i];
-      slope[j] = __floats2half2_rn(weights->slope2[c], weights->slope2[c + 1]);
+      slope[j] = prelu_slopes(weights->slope2[c], weights->slope2[c + 1]);
     }
     constexpr int kRows = kMiddleRows / 2;
     const int q = part * kRows * kRow + spread + 4 * g;

@@ -135,6 +135,12 @@ inline unsigned int __dp4a(unsigned int a, unsigned int b, unsigned int sum) {
   for (int i = 0; i < 32; i += 8) sum += (a >> i & 255u) * (b >> i & 255u);
   return sum;
 }
+inline unsigned int __byte_perm(unsigned int a, unsigned int b, unsigned int order) {
+  const std::uint64_t both = a | static_cast<std::uint64_t>(b) << 32;
+  unsigned int out = 0;
+  for (int i = 0; i < 4; ++i) out |= static_cast<unsigned int>(both >> (order >> 4 * i & 7) * 8 & 255) << 8 * i;
+  return out;
+}
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fdividef(float a, float b) { return a / b; }
 inline float __frcp_rn(float a) { return 1.0f / a; }

@@ -33,7 +33,7 @@ _DOUBT_REFINE = 0.1
 """The same of R-Net's scan, in half precision."""
 
 _SCAN_MEMORY, _CELLS_MEMORY, _RSCAN_MEMORY, _RNET_MEMORY, _ONET_MEMORY = 56000, 55504, 63616, 42240, 101120
-_RNET_DENSE_MEMORY, _ONET_DENSE_MEMORY = 46080, 92160
+_RNET_DENSE_MEMORY, _ONET_DENSE_MEMORY = 46080, 73760
 
 
 def _logit(probability: float) -> float:
@@ -148,7 +148,7 @@ class Cascade:
                 shared_memory=_ONET_MEMORY,
             )  # fmt: skip
             program.add(
-                self._on.kernel("dense", "onet_dense"), (2 * self._on.processors,), 256,
+                self._on.kernel("dense", "onet_dense"), (2 * self._on.processors,), 512,
                 b.decide_features, total[2], b.n * c.decide, b.height, b.width, b.decide_box, self._onet_dense,
                 b.decide_score, b.decide_refined, b.decide_landmarks, shared_memory=_ONET_DENSE_MEMORY,
             )  # fmt: skip
