@@ -1,186 +1,243 @@
-// P-Net in float32 for single cells: the scores and offsets that decide. One warp a cell.
-#include "activation.cuh"
+// P-Net to float32's precision (split.cuh) for single cells: the scores and offsets that decide. A warp does kCells cells,
+// one after the other up to conv2, and the rest of all at once.
 #include "levels.cuh"
+#include "split.cuh"
 
 namespace fastface {
 
-// fastface/detect/cuda/weights.py packs the same struct.
+// The weights as lanes hold them; fastface/detect/cuda/weights.py packs the same struct.
 struct CellWeights {
-  float first[10][28];   // conv1: [channel][colour * 9 + ky * 3 + kx], and one that is not used
-  float second[90][16];  // conv2: [input * 9 + ky * 3 + kx][channel]
-  float third[144][32];  // conv3, likewise
-  float head[6][32];     // the two logits and the four offsets
-  float bias1[10], slope1[10], bias2[16], slope2[16], bias3[32], slope3[32], head_bias[6], unused[2];
+  uint4 first[2][3][32];   // conv1, channels 0-7, of the left and the right pixel of a pool: [dx][ky]
+  uint4 rest[4][32];       // conv1, channels 8 and 9 of all four pixels of a pool: [input row]
+  uint4 second[9][2][32];  // conv2: [ky * 3 + kx][8 channels], of 10 inputs and zeros
+  uint4 third[9][4][32];   // conv3, likewise
+  float unscale[4];        // of each layer's sums
+  float bias1[10], slope1[10], bias2[16], slope2[16], bias3[32], slope3[32];
+  float head[6][32], head_bias[6], unused[2];  // the two logits and the four offsets
 };
 
-constexpr int kWarps = 8, kRows = 4, kReach = 14;  // rows of a patch at a time, groups of four pixels that they reach over
-struct CellMemory {
-  float patch[3][12][12];
-  float pooled[10][28];  // 25 of them
-  float middle[16][12];  // 9 of them
-};
-static_assert(kRows * kReach * 32 <= sizeof(CellMemory) - sizeof(CellMemory::patch), "sums of columns lie there as well");
-static_assert(sizeof(CellWeights) + kWarps * sizeof(CellMemory) == 55504, "what fastface/detect/cuda asks for");
+constexpr int kWarps = 3, kThreads = 32 * kWarps, kCells = 8;
+constexpr int kSide = 12, kRow = kSide * 16;  // pixels of a patch, bytes from one of its rows to the next
+constexpr int kReach = 14;                    // groups of four pixels that a patch reaches over, where columns are added up
+constexpr int kCellBytes = 9 * 64 + 16;       // of conv2's output of a cell, so that eight cells lie in different banks
+// Bytes of a warp: the patch; the sums of columns, whose place the pooled pixels take; conv2's output.
+constexpr int kSums = kCropBytes<kSide>, kMiddle = kSums + kSide * kReach * 32, kWarpBytes = kMiddle + kCells * kCellBytes;
+static_assert(25 * 64 <= kMiddle - kSums && kWarps * kWarpBytes == 37248, "what fastface/detect/cuda asks for");
 
-template <int N>
-__device__ __forceinline__ void load_floats(const float* from, float (&to)[4 * N]) {
-#pragma unroll
-  for (int k = 0; k < N; ++k) {
-    const float4 v = reinterpret_cast<const float4*>(from)[k];
-    to[4 * k] = v.x;
-    to[4 * k + 1] = v.y;
-    to[4 * k + 2] = v.z;
-    to[4 * k + 3] = v.w;
-  }
-}
+// Where chunk `chunk` of a pooled pixel is: 16 channels' high parts, then the low ones at low_part<64> of that.
+__device__ __forceinline__ int pooled_at(int pixel, int chunk) { return pixel * 64 + ((chunk ^ (pixel >> 1 & 3)) << 4); }
 
 // The patch of a cell from the frame's pixels, where the level is not at hand; zeros beyond the level.
 __device__ void sample_patch(const Quads& quads, int frame, const Level& level, const unsigned int* windows, int left,
-                             int top, CellMemory& memory) {
-  const int lane = threadIdx.x & 31, right = min(left + 12, level.width), bottom = min(top + 12, level.height);
+                             int top, unsigned char* memory) {
+  const int lane = threadIdx.x & 31, right = min(left + kSide, level.width), bottom = min(top + kSide, level.height);
   const unsigned int *const across = windows + level.x_windows, *const down = windows + level.y_windows;
   const int first = window_begin(across[left]) >> 2;
   const int reach = ((window_end(across[right - 1]) - 1) >> 2) - first + 1, inverse = (65535 + reach) / reach;
-  uint4* const sums = reinterpret_cast<uint4*>(memory.pooled);
+  uint4* const sums = reinterpret_cast<uint4*>(memory + kSums);
   const bool apart = reach <= kReach;
-  for (int begin = top; begin < top + 12; begin += kRows) {
-    if (apart)
-      for (int k = lane; k < kRows * reach; k += 32) {
-        const int row = k * inverse >> 16, y = begin + row;
-        if (y >= bottom) continue;
-        const unsigned int ys = down[y];
-        column_sums(quads.row(frame, window_begin(ys)) + first + k - row * reach, quads.groups,
-                    window_end(ys) - window_begin(ys), sums + 2 * k);
-      }
-    __syncwarp();
-    for (int p = lane; p < kRows * 12; p += 32) {
-      const int row = p / 12, x = left + p % 12, y = begin + row;
-      float value[3] = {0.0f, 0.0f, 0.0f};
-      if (x < right && y < bottom) {
-        const unsigned int xs = across[x], ys = down[y];
-        unsigned int sum[3];
-        if (apart)
-          add_columns(reinterpret_cast<const uint2*>(sums) + 4 * (row * reach - first) + window_begin(xs),
-                      window_end(xs) - window_begin(xs), sum);
-        else
-          window_sum(quads, frame, xs, ys, sum);
-        window_mean(xs, ys, sum, value);
-        for (int c = 0; c < 3; ++c) value[c] = mtcnn_scale(value[c]);
-      }
-      for (int c = 0; c < 3; ++c) memory.patch[c][y - top][p % 12] = value[c];
+  if (apart)
+    for (int k = lane; k < (bottom - top) * reach; k += 32) {
+      const int row = k * inverse >> 16;
+      const unsigned int ys = down[top + row];
+      column_sums(quads.row(frame, window_begin(ys)) + first + k - row * reach, quads.groups,
+                  window_end(ys) - window_begin(ys), sums + 2 * k);
     }
-    __syncwarp();
+  __syncwarp();
+  for (int p = lane; p < kSide * kSide; p += 32) {
+    const int row = p / kSide, x = left + p % kSide, y = top + row;
+    float value[3] = {0.0f, 0.0f, 0.0f};
+    if (x < right && y < bottom) {
+      const unsigned int xs = across[x], ys = down[y];
+      unsigned int sum[3];
+      if (apart)
+        add_columns(reinterpret_cast<const uint2*>(sums) + 4 * (row * reach - first) + window_begin(xs),
+                    window_end(xs) - window_begin(xs), sum);
+      else
+        window_sum(quads, frame, xs, ys, sum);
+      window_mean(xs, ys, sum, value);
+      for (int c = 0; c < 3; ++c) value[c] = mtcnn_scale(value[c]);
+    }
+    put_crop<kSide>(memory, p, value);
+  }
+}
+
+// The same from the level, of three floats a pixel.
+__device__ void copy_patch(const float* image, const Level& level, int left, int top, unsigned char* memory) {
+  for (int p = threadIdx.x & 31; p < kSide * kSide; p += 32) {
+    const int x = left + p % kSide, y = top + p / kSide;
+    float value[3] = {0.0f, 0.0f, 0.0f};
+    if (x < level.width && y < level.height) {
+      const float* const from = image + 3 * (static_cast<long long>(y) * level.stride + x);
+      for (int c = 0; c < 3; ++c) value[c] = from[c];
+    }
+    put_crop<kSide>(memory, p, value);
+  }
+}
+
+// conv1 and its pooling to 5 x 5 pixels. A tile is 16 of them, whose inputs are four pixels of four rows each. wide, high:
+// how many columns and rows of conv1 the level has from the cell on; a window of its end may be narrower.
+__device__ __forceinline__ void first_layer(unsigned char* memory, const CellWeights* w, int wide, int high) {
+  const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+  uint4 first[2][3], rest[4];
+#pragma unroll
+  for (int k = 0; k < 6; ++k) first[k / 3][k % 3] = __ldg(&w->first[k / 3][k % 3][lane]);
+#pragma unroll
+  for (int r = 0; r < 4; ++r) rest[r] = __ldg(&w->rest[r][lane]);
+  const float2 bias = __ldg(reinterpret_cast<const float2*>(w->bias1) + t),
+               slope = __ldg(reinterpret_cast<const float2*>(w->slope1) + t);
+  const float2 bias_rest = __ldg(reinterpret_cast<const float2*>(w->bias1) + 4),
+               slope_rest = __ldg(reinterpret_cast<const float2*>(w->slope1) + 4);
+  const float unscale = __ldg(w->unscale);
+#pragma unroll 1
+  for (int tile = 0; tile < 2; ++tile) {
+    const int from = min(16 * tile + (lane & 15), 24);
+    const unsigned int address = shared_address(memory) + from / 5 * 2 * kRow + from % 5 * 16 + (lane >> 4) * 16;
+    float sum[2][2][4] = {}, tail[4] = {};  // [dy][dx]; of channels 8 and 9 thread t has pixel (t / 2, t % 2) of a pool
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      Inputs in;
+      in.load<kSide>(address + r * kRow);
+#pragma unroll
+      for (int dy = 0; dy < 2; ++dy)
+        if (r - dy >= 0 && r - dy < 3)
+#pragma unroll
+          for (int dx = 0; dx < 2; ++dx) multiply(sum[dy][dx], in.high, in.low, first[dx][r - dy]);
+      multiply(tail, in.high, in.low, rest[r]);
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int q = 16 * tile + g + 8 * half;
+      const bool right = 2 * (q % 5) + 1 < wide, below = 2 * (q / 5) + 1 < high;
+      const auto of = [&](const float* v, float2 b, float2 s) { return activate(v[0], v[1], unscale, b, s); };
+      float2 best = of(sum[0][0] + 2 * half, bias, slope);
+      if (right) best = max2(best, of(sum[0][1] + 2 * half, bias, slope));
+      if (below) best = max2(best, of(sum[1][0] + 2 * half, bias, slope));
+      if (right && below) best = max2(best, of(sum[1][1] + 2 * half, bias, slope));
+      // The first pixel of a pool always takes part.
+      const float2 mine = of(tail + 2 * half, bias_rest, slope_rest);
+      float2 both = (t < 2 || below) && ((t & 1) == 0 || right) ? mine : make_float2(-1e30f, -1e30f);
+#pragma unroll
+      for (int step = 1; step < 4; step *= 2)
+        both =
+            max2(both, make_float2(__shfl_xor_sync(0xffffffffu, both.x, step), __shfl_xor_sync(0xffffffffu, both.y, step)));
+      if (q < 25) {
+        unsigned char* const to = memory + kSums + pooled_at(q, 0) + 4 * t;
+        split(best.x, best.y, to, memory + kSums + low_part<64>(pooled_at(q, 0)) + 4 * t);
+        if (t == half) {  // with the zeros that follow
+          unsigned char* const high_to = memory + kSums + pooled_at(q, 1);
+          unsigned char* const low_to = memory + kSums + low_part<64>(pooled_at(q, 1));
+          *reinterpret_cast<uint4*>(high_to) = *reinterpret_cast<uint4*>(low_to) = make_uint4(0, 0, 0, 0);
+          split(both.x, both.y, high_to, low_to);
+        }
+      }
+    }
+  }
+}
+
+// conv2 of a cell, 3 x 3 pixels of the pooled 5 x 5, to `out`: [pixel][16 channels' high parts, then the low ones].
+__device__ __forceinline__ void second_layer(const unsigned char* pooled, const CellWeights* w, unsigned char* out) {
+  const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+  const int at = min(lane & 15, 8), first = at / 3 * 5 + at % 3;
+  const unsigned int in = shared_address(pooled);
+  float sum[2][4] = {};
+#pragma unroll
+  for (int k = 0; k < 9; ++k) {
+    const int from = pooled_at(first + k / 3 * 5 + k % 3, lane >> 4);
+    unsigned int high[4], low[4];
+    load_matrix(high, in + from);
+    load_matrix(low, in + low_part<64>(from));
+#pragma unroll
+    for (int j = 0; j < 2; ++j) multiply(sum[j], high, low, __ldg(&w->second[k][j][lane]));
+  }
+  const float unscale = __ldg(w->unscale + 1);
+#pragma unroll
+  for (int j = 0; j < 2; ++j)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int q = g + 8 * half;
+      const float2 v = activate(sum[j][2 * half], sum[j][2 * half + 1], unscale, w->bias2, w->slope2, 8 * j + 2 * t);
+      unsigned char* const to = out + q * 64 + 16 * j + 4 * t;
+      if (q < 9) split(v.x, v.y, to, to + 32);
+    }
+}
+
+// conv3 and the heads, of kCells cells; lanes 4 c to 4 c + 3 have those of cell c.
+__device__ __forceinline__ void last_layers(const unsigned char* middle, const CellWeights* w, float (&out)[6]) {
+  const int lane = threadIdx.x & 31, t = lane & 3;
+  const unsigned int in = shared_address(middle) + (lane & (kCells - 1)) * kCellBytes + (lane >> 4) * 16;
+  float sum[4][4] = {};  // rows 8 to 15 of the tile are the same cells again
+#pragma unroll 3
+  for (int k = 0; k < 9; ++k) {
+    unsigned int high[4], low[4];
+    load_matrix(high, in + 64 * k);
+    load_matrix(low, in + 64 * k + 32);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) multiply(sum[j], high, low, __ldg(&w->third[k][j][lane]));
+  }
+  const float unscale = __ldg(w->unscale + 2);
+  for (int h = 0; h < 6; ++h) out[h] = 0.0f;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    const int c = 8 * j + 2 * t;
+    const float2 v = activate(sum[j][0], sum[j][1], unscale, w->bias3, w->slope3, c);
+#pragma unroll
+    for (int h = 0; h < 6; ++h) {
+      const float2 head = __ldg(reinterpret_cast<const float2*>(w->head[h] + c));
+      out[h] = fmaf(v.x, head.x, fmaf(v.y, head.y, out[h]));
+    }
+  }
+#pragma unroll
+  for (int h = 0; h < 6; ++h) {
+    for (int step = 1; step < 4; step *= 2) out[h] += __shfl_xor_sync(0xffffffffu, out[h], step);
+    out[h] += __ldg(w->head_bias + h);
   }
 }
 
 // Group frame * levels + level holds count[group] cells, tie[group * capacity + i] = level << 26 | cell. Of each: box in
 // whole pixels as facenet-pytorch computes it, score (0 under the threshold) and offsets. full is set to 1 where a group
 // has more cells than its capacity. grid.y is the group.
-extern "C" __global__ void __launch_bounds__(256, 3)
+extern "C" __global__ void __launch_bounds__(kThreads, 6)
     cells(const uint4* data, int frame_height, int groups, const float* exact, const Level* levels, int level_count,
           const unsigned int* windows, const CellWeights* weights, float threshold, int capacity, const unsigned int* tie,
           const int* count, float* box, float* score, float* offsets, int* full) {
-  extern __shared__ __align__(16) float shared[];
+  extern __shared__ __align__(16) unsigned char shared[];
   const int group = blockIdx.y, frame = group / level_count, items = min(count[group], capacity);
   if (blockIdx.x == 0 && threadIdx.x == 0 && count[group] > capacity) *full = 1;
-  if (static_cast<int>(blockIdx.x) * kWarps >= items) return;
   const Quads quads{data, frame_height, groups};
   const Level level = levels[group % level_count];
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  CellMemory& memory = reinterpret_cast<CellMemory*>(shared + sizeof(CellWeights) / sizeof(float))[warp];
-  for (int i = threadIdx.x; i < static_cast<int>(sizeof(CellWeights) / sizeof(float4)); i += blockDim.x)
-    reinterpret_cast<float4*>(shared)[i] = reinterpret_cast<const float4*>(weights)[i];
-  __syncthreads();
-  const CellWeights& w = *reinterpret_cast<const CellWeights*>(shared);
+  unsigned char* const memory = shared + warp * kWarpBytes;
+  const float* const image = exact + 3 * (level.exact + static_cast<long long>(frame) * level.height * level.stride);
+  const unsigned int* const mine = tie + static_cast<long long>(group) * capacity;
+  const auto cell_of = [&](int i, int& x, int& y) {
+    const int cell = static_cast<int>(mine[i] & ((1u << 26) - 1));
+    x = cell % level.columns;
+    y = cell / level.columns;
+  };
 
-  for (int i = blockIdx.x * kWarps + warp; i < items; i += gridDim.x * kWarps) {
-    const long long at = static_cast<long long>(group) * capacity + i;
-    const int cell = static_cast<int>(tie[at] & ((1u << 26) - 1));
-    const int cx = cell % level.columns, cy = cell / level.columns;
-    if (level.exact < 0) {
-      sample_patch(quads, frame, level, windows, 2 * cx, 2 * cy, memory);
-    } else {
-      for (int p = lane; p < 144; p += 32) {
-        const int x = 2 * cx + p % 12, y = 2 * cy + p / 12;
-        const float* const from =
-            exact + 3 * (level.exact + (static_cast<long long>(frame) * level.height + y) * level.stride + x);
-        const bool inside = x < level.width && y < level.height;
-        for (int c = 0; c < 3; ++c) (&memory.patch[c][0][0])[p] = inside ? from[c] : 0.0f;
-      }
+  for (int first = (blockIdx.x * kWarps + warp) * kCells; first < items; first += gridDim.x * kWarps * kCells) {
+    const int some = min(kCells, items - first);
+    for (int i = 0; i < some; ++i) {
+      int x, y;
+      cell_of(first + i, x, y);
+      if (level.exact < 0)
+        sample_patch(quads, frame, level, windows, 2 * x, 2 * y, memory);
+      else
+        copy_patch(image, level, 2 * x, 2 * y, memory);
+      __syncwarp();
+      // ceil_mode: the last window of a level of odd size holds one column (row) only.
+      first_layer(memory, weights, level.width - 2 - 2 * x, level.height - 2 - 2 * y);
+      __syncwarp();
+      second_layer(memory + kSums, weights, memory + kMiddle + i * kCellBytes);
       __syncwarp();
     }
-    if (lane < 25) {
-      const int py = lane / 5, px = lane % 5;
-      float in[3][4][4];
-#pragma unroll
-      for (int c = 0; c < 3; ++c)
-#pragma unroll
-        for (int y = 0; y < 4; ++y)
-#pragma unroll
-          for (int x = 0; x < 4; ++x) in[c][y][x] = memory.patch[c][2 * py + y][2 * px + x];
-      // ceil_mode: the last window of a level of odd size holds one column (row) only.
-      const bool below = 2 * (cy + py) + 1 < level.height - 2, right = 2 * (cx + px) + 1 < level.width - 2;
-      for (int n = 0; n < 10; ++n) {
-        float sum[2][2] = {}, weights[28];
-        load_floats<7>(w.first[n], weights);
-#pragma unroll
-        for (int c = 0; c < 3; ++c)
-#pragma unroll
-          for (int ky = 0; ky < 3; ++ky)
-#pragma unroll
-            for (int kx = 0; kx < 3; ++kx) {
-#pragma unroll
-              for (int dy = 0; dy < 2; ++dy)
-#pragma unroll
-                for (int dx = 0; dx < 2; ++dx)
-                  sum[dy][dx] = fmaf(weights[c * 9 + ky * 3 + kx], in[c][ky + dy][kx + dx], sum[dy][dx]);
-            }
-        const float bias = w.bias1[n], slope = w.slope1[n];
-        float best = prelu(sum[0][0] + bias, slope);
-        if (right) best = fmaxf(best, prelu(sum[0][1] + bias, slope));
-        if (below) best = fmaxf(best, prelu(sum[1][0] + bias, slope));
-        if (right && below) best = fmaxf(best, prelu(sum[1][1] + bias, slope));
-        memory.pooled[n][lane] = best;
-      }
-    }
-    __syncwarp();
-    {  // Two lanes share a channel: each adds up half of the inputs.
-      const int n = lane & 15, half = lane >> 4;
-      float sum[9] = {};
-      for (int c = 5 * half; c < 5 * half + 5; ++c) {
-        float in[28];
-        load_floats<7>(memory.pooled[c], in);
-#pragma unroll
-        for (int k = 0; k < 9; ++k) {
-          const float weight = w.second[c * 9 + k][n];
-#pragma unroll
-          for (int p = 0; p < 9; ++p) sum[p] = fmaf(weight, in[(p / 3 + k / 3) * 5 + p % 3 + k % 3], sum[p]);
-        }
-      }
-      const float bias = w.bias2[n], slope = w.slope2[n];
-#pragma unroll
-      for (int p = 0; p < 9; ++p) {
-        sum[p] += __shfl_xor_sync(0xffffffffu, sum[p], 16);
-        if (half == p / 5) memory.middle[n][p] = prelu(sum[p] + bias, slope);
-      }
-    }
-    __syncwarp();
-    float sum = 0.0f;
-    for (int c = 0; c < 16; ++c) {
-      float in[12];
-      load_floats<3>(memory.middle[c], in);
-#pragma unroll
-      for (int k = 0; k < 9; ++k) sum = fmaf(w.third[c * 9 + k][lane], in[k], sum);
-    }
-    sum = prelu(sum + w.bias3[lane], w.slope3[lane]);
     float out[6];
-#pragma unroll
-    for (int k = 0; k < 6; ++k) {
-      out[k] = sum * w.head[k][lane];
-      for (int step = 16; step > 0; step /= 2) out[k] += __shfl_xor_sync(0xffffffffu, out[k], step);
-      out[k] += w.head_bias[k];
-    }
-    if (lane == 0) {
+    last_layers(memory + kMiddle, weights, out);
+    if ((lane & 3) == 0 && lane / 4 < some) {
+      int cx, cy;
+      cell_of(first + lane / 4, cx, cy);
+      const long long at = static_cast<long long>(group) * capacity + first + lane / 4;
       const float p = 1.0f / (1.0f + expf(out[0] - out[1]));
       const float x = static_cast<float>(cx), y = static_cast<float>(cy);
       // Divided, not multiplied by the inverse: another rounding would floor to other pixels.

@@ -2,8 +2,8 @@
 //
 // An operand is the sum of two numbers of half precision, the second of which is what the first leaves over (22 bits in
 // all), and a product the sum of three: high * high + high * low + low * high. Weights are scaled by a power of two, so
-// that what is left over is no subnormal number; activations of R- and O-Net cannot exceed 2,300 (the sums of their
-// weights' absolute values), far from half precision's limit.
+// that what is left over is no subnormal number; activations that are split cannot exceed 1,000 (the sums of the weights'
+// absolute values), far from half precision's limit.
 //
 // A convolution (but for the first layer) sees the pixels of a tensor one after the other: 16 of them are a tile, wherever
 // rows end, and what comes out where windows reach over the end of a row is not used. A pixel holds its channels' high

@@ -210,3 +210,44 @@ def test_candidates_of_all_sizes_equal_torch(torch, half, size):
         got = set(chosen[: int(count)].tolist())
         assert set((logit > least + 0.1).nonzero()[:, 0].tolist()) <= got
         assert got <= set((logit > least - 0.1).nonzero()[:, 0].tolist())
+
+
+@pytest.mark.parametrize("size", [(47, 52), (90, 31)])
+def test_every_cell_of_a_level_equals_pnet(torch, half, size):
+    """Also those at its right and lower end, whose last pools are narrower, from levels of odd and even sides; against
+    torch in float64."""
+    from fastface.detect import ops
+    from fastface.detect.mtcnn import load_nets
+    from fastface.gpu.kernels import Program
+
+    pnet = copy.deepcopy(load_nets(torch.device("cpu"), torch.float32)[0]).double()
+    pixels = picture(np.random.default_rng(21), 2, *size)
+    b, result = run(torch, half, on_gpu(torch, pixels))
+    plan, capacity, n = b.plan, b.capacity.cells, 2
+    tie = np.zeros((n, len(plan), capacity), np.int32)
+    cells = [int(level["rows"] * level["columns"]) for level in plan.levels]
+    assert len(plan) > 1
+    assert max(cells) <= capacity
+    for number, count in enumerate(cells):
+        tie[:, number, :count] = number << 26 | np.random.default_rng(number).permutation(count)
+    with torch.inference_mode():
+        b.cell_tie.copy_(torch.from_numpy(tie.ravel()))
+        b.cell_count.copy_(torch.tensor(cells * n, dtype=torch.int32))
+        for place in (b.cell_score, b.cell_offsets, b.cell_box):
+            place.fill_(-7)
+    program = Program()
+    # Fewer blocks than the cells would need: each has several turns.
+    half._cascade.add_cells(program, b, n, 2, result.facts())
+    program.run(torch.cuda.current_stream().cuda_stream, 0)
+    torch.cuda.synchronize()
+    found = cells_of(torch, b, n)
+    for number, level in enumerate(plan.levels):
+        image = ops.resize_area_reference(torch.from_numpy(pixels), int(level["height"]), int(level["width"]))
+        offsets, probability = pnet(image.double())
+        for frame in range(n):
+            cell, score, offset, _ = found[frame, number]
+            p = probability[frame, 1].flatten().numpy()[cell]
+            sure = np.abs(p - 0.6) > 1e-5
+            np.testing.assert_allclose(score[sure], np.where(p >= 0.6, p, 0)[sure], atol=1e-6, rtol=0)
+            np.testing.assert_allclose(offset, offsets[frame].flatten(1).numpy().T[cell], atol=1e-6, rtol=0)
+        assert (b.cell_score.view(n, len(plan), capacity)[:, number, cells[number] :] == -7).all()

@@ -59,6 +59,11 @@ def test_scan_and_cells_equal_pnet(torch, half, cascade, order, size):
     networks_on_a_gpu.test_scan_and_cells_equal_pnet(torch, half, cascade, size)
 
 
+@pytest.mark.parametrize("size", [(47, 52), (90, 31)])
+def test_every_cell_of_a_level_equals_pnet(torch, half, order, size):
+    networks_on_a_gpu.test_every_cell_of_a_level_equals_pnet(torch, half, size)
+
+
 @pytest.mark.parametrize("size", [(97, 131), (405, 431)])
 def test_pyramid_equals_torch(torch, cascade, half, size):
     kernels_on_a_gpu.test_pyramid_equals_torch(torch, cascade, half, size)
@@ -233,13 +238,6 @@ def test_split_products_are_as_exact_as_float32(torch, cascade):
     assert int(seen.sum()) >= 5
     crops = ops.crop_area(torch.from_numpy(pixels), frame[seen], rects[seen].contiguous(), 48)
     onet = load_nets(torch.device("cpu"), torch.float32)[2]
-    bound = 1.0  # of what a layer is given, whatever the picture
-    for i in (1, 2, 3):
-        weight, bias = getattr(onet, f"conv{i}").weight, getattr(onet, f"conv{i}").bias
-        assert float(getattr(onet, f"prelu{i}").weight.abs().max()) <= 1
-        bound = float((weight.abs().flatten(1).sum(1) * bound + bias.abs()).max())
-    assert bound < 2300  # as csrc/cuda/split.cuh says
-
     def features(net, x):
         for i in (1, 2, 3):
             x = getattr(net, f"pool{i}")(getattr(net, f"prelu{i}")(getattr(net, f"conv{i}")(x)))

@@ -32,7 +32,7 @@ _DOUBT = {"fp16": 0.05, "fp32": 0.001}
 _DOUBT_REFINE = 0.1
 """The same of R-Net's scan, in half precision."""
 
-_SCAN_MEMORY, _CELLS_MEMORY, _RSCAN_MEMORY, _RNET_MEMORY, _ONET_MEMORY = 56000, 55504, 63616, 42240, 101120
+_SCAN_MEMORY, _CELLS_MEMORY, _RSCAN_MEMORY, _RNET_MEMORY, _ONET_MEMORY = 56000, 37248, 63616, 42240, 101120
 _RNET_DENSE_MEMORY, _ONET_DENSE_MEMORY = 46080, 73760
 
 
@@ -196,12 +196,20 @@ class Cascade:
                 )
         if not half:
             program.call(lambda: self._scan_float32(b, n, least))
+        # The largest levels have most cells; blocks that have none end at once.
+        self.add_cells(program, b, n, 32, facts)
+
+    def add_cells(self, program: Program, b: Buffers, n: int, blocks: int, facts: Tensor) -> None:
+        """Add boxes, scores and offsets of the cells that are in the buffers, by so many blocks a level of each of n
+        frames."""
+        quads, levels = (b.quads, b.height, b.groups), len(b.plan)
         program.add(
             self._on.kernel("cells", "cells"),
-            (16, n * levels),  # the largest levels have most cells; blocks that have none end at once
-            256,
-            *(*quads, b.exact, b.levels, levels, b.windows, self._cell_weights, float(threshold), cells),
-            *(b.cell_tie, b.cell_count, b.cell_box, b.cell_score, b.cell_offsets, facts[Fact.CELLS_FULL :]),
+            (blocks, n * levels),
+            96,
+            *(*quads, b.exact, b.levels, levels, b.windows, self._cell_weights, float(self._settings.thresholds[0])),
+            *(b.capacity.cells, b.cell_tie, b.cell_count, b.cell_box, b.cell_score, b.cell_offsets),
+            facts[Fact.CELLS_FULL :],
             shared_memory=_CELLS_MEMORY,
         )
 

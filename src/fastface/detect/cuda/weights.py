@@ -64,18 +64,13 @@ def scan_weights(net: Any) -> Array:
     """ScanWeights of scan.cu, from facenet-pytorch's PNet: bytes."""
     w2, w3 = (_array(c.weight) for c in (net.conv2, net.conv3))
     first = _first_layer(net)
-    rest = np.zeros((4, 4, 4, 8), np.float32)  # [input row][pixel][colour][(dy * 2 + dx) * 2 + channel - 8]
-    for dx in range(2):
-        for dy in range(2):
-            at = 2 * (2 * dy + dx)
-            rest[dy : dy + 3, ..., at : at + 2] = first[dx, ..., 8:10]
     second = np.zeros((3, 32, 16), np.float32)  # [ky][kx * 10 + input][channel]
     second[:, :30] = w2.transpose(2, 3, 1, 0).reshape(3, 30, 16)
     third = w3.transpose(2, 3, 1, 0).reshape(9, 16, 32)
     head, bias = _array(net.conv4_1.weight)[:, :, 0, 0], _array(net.conv4_1.bias)
     return _bytes(
         fragment(first[..., :8].reshape(2, 3, 16, 8)),
-        fragment(rest.reshape(4, 16, 8)),
+        fragment(_channels_8_and_9(first).reshape(4, 16, 8)),
         fragment(second.reshape(3, 2, 16, 2, 8).transpose(0, 1, 3, 2, 4)),
         fragment(third.reshape(9, 16, 4, 8).transpose(0, 2, 1, 3)),
         *_biases(net, (1, 2, 3)),
@@ -117,23 +112,17 @@ def _wide(net: Any) -> list[Array]:
     return [np.pad(part, (0, 32 - len(part))) for part in _biases(net, (1,))]
 
 
-def _by_input(conv: Any) -> Array:
-    """A convolution's weight as [input * size * size + ky * size + kx, output]."""
-    w = _array(conv.weight)
-    return w.transpose(1, 2, 3, 0).reshape(-1, w.shape[0])
-
-
 def cell_weights(net: Any) -> Array:
     """CellWeights of cells.cu, from facenet-pytorch's PNet: bytes."""
-    first = np.zeros((10, 28), np.float32)
-    first[:, :27] = _by_input(net.conv1).T
-    heads = [_array(c.weight)[:, :, 0, 0] for c in (net.conv4_1, net.conv4_2)]
+    first = _first_layer(net)
+    rest = _channels_8_and_9(first)
+    second = np.zeros((9, 16, 16), np.float32)
+    second[:, :10] = _array(net.conv2.weight).transpose(2, 3, 1, 0).reshape(9, 10, 16)
+    third = _array(net.conv3.weight).transpose(2, 3, 1, 0).reshape(9, 16, 32)
     return _bytes(
-        first,
-        _by_input(net.conv2),
-        _by_input(net.conv3),
-        *heads,
+        *_split_layers(np.concatenate([first[..., :8].reshape(6, 16, 8), rest.reshape(4, 16, 8)]), second, third),
         *_biases(net, (1, 2, 3)),
+        *(_array(c.weight)[:, :, 0, 0] for c in (net.conv4_1, net.conv4_2)),
         _array(net.conv4_1.bias),
         _array(net.conv4_2.bias),
         np.zeros(2, np.float32),
@@ -171,6 +160,17 @@ def _first_layer(net: Any) -> Array:
     out = np.zeros((2, 3, 4, 4, 32), np.float32)
     for dx in range(2):
         out[dx, :, dx : dx + 3, :3, : w.shape[-1]] = w
+    return out
+
+
+def _channels_8_and_9(first: Array) -> Array:
+    """What P-Net's conv1 (:func:`_first_layer`) has for channels 8 and 9 of the four pixels of a pool, which see four
+    rows: [row, pixel, colour, (dy * 2 + dx) * 2 + channel - 8]."""
+    out = np.zeros((4, 4, 4, 8), np.float32)
+    for dx in range(2):
+        for dy in range(2):
+            at = 2 * (2 * dy + dx)
+            out[dy : dy + 3, ..., at : at + 2] = first[dx, ..., 8:10]
     return out
 
 
