@@ -89,6 +89,24 @@ def _fresh() -> dict[str, Any]:
     return out
 
 
+def device_facts() -> dict[str, Any]:
+    """Where a result comes from."""
+    import torch
+
+    return {
+        "device": torch.cuda.get_device_name(0),
+        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "processors": os.cpu_count(),
+        "commit": os.environ.get("FASTFACE_COMMIT") or _output("git", "describe", "--always", "--dirty"),
+    }
+
+
+def file_name(kind: str, device: str) -> str:
+    return f"{kind}-" + re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-") + ".json"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default=str(ROOT / "benchmarks" / "results"))
@@ -100,17 +118,10 @@ def main() -> None:
         if not report.is_file():
             sys.exit(done.returncode or 1)
         measured = json.loads(report.read_text())
-    import torch
-
     figures = {e["name"].removeprefix("test_"): _figure(e) for e in measured["benchmarks"]}
     rate = {name: next(iter(f.values())) for name, f in figures.items()}
     result = {
-        "device": torch.cuda.get_device_name(0),
-        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "processors": os.cpu_count(),
-        "commit": os.environ.get("FASTFACE_COMMIT") or _output("git", "describe", "--always", "--dirty"),
+        **device_facts(),
         "command": " ".join(["python3", "benchmarks/gpu.py", *options]),
         "video": "crowd.mp4, 1080p H.264, looped",
         "figures": figures,  # rates at the median of the rounds
@@ -118,7 +129,7 @@ def main() -> None:
     }
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    name = "gpu-" + re.sub(r"[^a-z0-9]+", "-", result["device"].lower()).strip("-") + ".json"
+    name = file_name("gpu", result["device"])
     file, stored = out / name, STORED / name
     before = json.loads(stored.read_text()) if stored.is_file() else None
     file.write_text(json.dumps(result, indent=1) + "\n")  # what is there is kept, whatever comes next
