@@ -204,6 +204,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 6)
   extern __shared__ __align__(16) unsigned char shared[];
   const int group = blockIdx.y, frame = group / level_count, items = min(count[group], capacity);
   if (blockIdx.x == 0 && threadIdx.x == 0 && count[group] > capacity) *full = 1;
+  if (static_cast<int>(blockIdx.x) * kWarps * kCells >= items) return;
   const Quads quads{data, frame_height, groups};
   const Level level = levels[group % level_count];
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
