@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
 
+from fastface.gpu import kernels
 from fastface.gpu.kernels import OUTPUTS, SAMPLES, compiler_options, source_folder
 
 KERNELS = sorted(path.stem for path in (source_folder() / "cuda").glob("*.cu"))
@@ -45,3 +47,17 @@ def test_it_compiles(
     library.nvrtcGetProgramLog(program, log)
     library.nvrtcDestroyProgram(ctypes.byref(program))
     assert status == 0, log.value.decode()
+
+
+@pytest.mark.parametrize("header", ["cuda/levels.cuh", "common/area.h"])
+def test_kernels_are_compiled_anew_where_a_header_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, header: str
+) -> None:
+    """CuPy's cache on disk knows a kernel by its own file and the options, and not by what it includes."""
+    folder = shutil.copytree(source_folder(), tmp_path / "csrc")
+    monkeypatch.setattr(kernels, "source_folder", lambda: folder)
+    options = compiler_options.__wrapped__
+    before = options("float16", 8)
+    assert options("float16", 8) == before
+    (folder / header).write_text((folder / header).read_text() + "// changed")
+    assert options("float16", 8) != before

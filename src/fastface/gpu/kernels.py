@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,15 @@ def source_folder() -> Path:
     raise GPUError("the CUDA sources are missing from this installation; install fastface-gpu again")
 
 
+def _headers(folder: Path) -> str:
+    """A digest of all headers, in hexadecimal: CuPy knows a compiled kernel by its file and options alone."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("cuda/*.cuh"), *folder.glob("common/*.h")]):
+        digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
 def compiler_options(output: str, depth: int) -> tuple[str, ...]:
     """What NVRTC is told for an output type and a sample depth."""
     folder = source_folder()
@@ -43,6 +53,7 @@ def compiler_options(output: str, depth: int) -> tuple[str, ...]:
         f"-I{folder / 'cuda'}",
         f"-DOUT={OUTPUTS[output]}",
         f"-DSAMPLE={SAMPLES[depth]}",
+        f"-DFASTFACE_HEADERS=0x{_headers(folder)}",
     )
 
 
