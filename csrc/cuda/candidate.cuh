@@ -46,19 +46,15 @@ __device__ void load_candidate(const Quads& quads, int width, const Kept& kept, 
   const int reach = seen ? ((rect[2] - 1) >> 2) - first + 1 : 1;  // groups of four pixels of a row
   // Sums down each column first, of as many rows of windows as have room, where they fit into 16 bits.
   constexpr int kItems = BYTES / 32, kReach = 64;
-  static_assert(kItems * (kReach - 1) < 65536 && kReach <= kItems, "so that numbers of items are divided by `inverse`");
+  static_assert(kItems * (kReach - 1) < 65536 && kReach <= kItems, "what Columns allows");
   const bool apart = seen && reach <= kReach && (w / SIZE + 2) * (h / SIZE + 2) < 258;
-  const int rows = apart ? min(SIZE, kItems / reach) : SIZE, inverse = (65535 + reach) / reach;
-  uint4* const sums = reinterpret_cast<uint4*>(spare);
+  const int rows = apart ? min(SIZE, kItems / reach) : SIZE;
+  const Columns columns{reinterpret_cast<uint4*>(spare), first, reach};
   for (int top = 0; top < SIZE; top += rows) {
     const int some = min(rows, SIZE - top);
     if (apart) {
-      for (int k = threadIdx.x; k < some * reach; k += blockDim.x) {
-        const int row = k * inverse >> 16;
-        const unsigned int ys = crop_window<SIZE>(rect[1], h, top + row);
-        column_sums(quads.row(frame, window_begin(ys)) + first + k - row * reach, quads.groups,
-                    window_end(ys) - window_begin(ys), sums + 2 * k);
-      }
+      columns.add(quads, frame, some, threadIdx.x, blockDim.x,
+                  [&](int row) { return crop_window<SIZE>(rect[1], h, top + row); });
       __syncthreads();
     }
     for (int p = threadIdx.x; p < some * SIZE; p += blockDim.x) {
@@ -68,8 +64,7 @@ __device__ void load_candidate(const Quads& quads, int width, const Kept& kept, 
         const unsigned int xs = crop_window<SIZE>(rect[0], w, p % SIZE), ys = crop_window<SIZE>(rect[1], h, top + row);
         unsigned int sum[3];
         if (apart)
-          add_columns(reinterpret_cast<const uint2*>(sums) + 4 * (row * reach - first) + window_begin(xs),
-                      window_end(xs) - window_begin(xs), sum);
+          columns.window_sum(row, xs, sum);
         else
           window_sum(quads, frame, xs, ys, sum);
         window_mean(xs, ys, sum, pixel);

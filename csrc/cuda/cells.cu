@@ -33,16 +33,10 @@ __device__ void sample_patch(const Quads& quads, int frame, const Level& level, 
   const int lane = threadIdx.x & 31, right = min(left + kSide, level.width), bottom = min(top + kSide, level.height);
   const unsigned int *const across = windows + level.x_windows, *const down = windows + level.y_windows;
   const int first = window_begin(across[left]) >> 2;
-  const int reach = ((window_end(across[right - 1]) - 1) >> 2) - first + 1, inverse = (65535 + reach) / reach;
-  uint4* const sums = reinterpret_cast<uint4*>(memory + kSums);
+  const int reach = ((window_end(across[right - 1]) - 1) >> 2) - first + 1;
+  const Columns columns{reinterpret_cast<uint4*>(memory + kSums), first, reach};
   const bool apart = reach <= kReach;
-  if (apart)
-    for (int k = lane; k < (bottom - top) * reach; k += 32) {
-      const int row = k * inverse >> 16;
-      const unsigned int ys = down[top + row];
-      column_sums(quads.row(frame, window_begin(ys)) + first + k - row * reach, quads.groups,
-                  window_end(ys) - window_begin(ys), sums + 2 * k);
-    }
+  if (apart) columns.add(quads, frame, bottom - top, lane, 32, [&](int row) { return down[top + row]; });
   __syncwarp();
   for (int p = lane; p < kSide * kSide; p += 32) {
     const int row = p / kSide, x = left + p % kSide, y = top + row;
@@ -51,8 +45,7 @@ __device__ void sample_patch(const Quads& quads, int frame, const Level& level, 
       const unsigned int xs = across[x], ys = down[y];
       unsigned int sum[3];
       if (apart)
-        add_columns(reinterpret_cast<const uint2*>(sums) + 4 * (row * reach - first) + window_begin(xs),
-                    window_end(xs) - window_begin(xs), sum);
+        columns.window_sum(row, xs, sum);
       else
         window_sum(quads, frame, xs, ys, sum);
       window_mean(xs, ys, sum, value);

@@ -184,6 +184,31 @@ __device__ __forceinline__ void add_wide_columns(const uint2* columns, int count
   }
 }
 
+// Sums down columns, for windows that lie side by side in some rows of windows: `reach` groups of four columns from group
+// `first` on, of a row of windows after the other.
+struct Columns {
+  uint4* sums;  // two a group
+  int first, reach;
+  // Adds up `rows` rows of windows, window(row) down; `threads` threads share the work, of which this is number `thread`.
+  // Groups are at most 65,535 / (reach - 1), so that their numbers are divided by multiplying.
+  template <class Window>
+  __device__ __forceinline__ void add(const Quads& quads, int frame, int rows, int thread, int threads,
+                                      Window window) const {
+    const int inverse = (65535 + reach) / reach;
+    for (int k = thread; k < rows * reach; k += threads) {
+      const int row = k * inverse >> 16;
+      const unsigned int ys = window(row);
+      column_sums(quads.row(frame, window_begin(ys)) + first + k - row * reach, quads.groups,
+                  window_end(ys) - window_begin(ys), sums + 2 * k);
+    }
+  }
+  // The sum over window xs of a row of windows.
+  __device__ __forceinline__ void window_sum(int row, unsigned int xs, unsigned int* sum) const {
+    add_columns(reinterpret_cast<const uint2*>(sums) + 4 * (row * reach - first) + window_begin(xs),
+                window_end(xs) - window_begin(xs), sum);
+  }
+};
+
 // All lanes of a team of 8 or 32 receive the sums over a window that they share; whole warps must call this. Four lanes
 // take groups of a row that lie side by side, which is one access, and the others the rows below.
 template <int LANES>

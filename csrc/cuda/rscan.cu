@@ -227,13 +227,9 @@ extern "C" __global__ void __launch_bounds__(kThreads, 3)
       const int reach = ((rect[2] - 1) >> 2) - first + 1;  // groups of four pixels of a row
       // Sums down each column first, for all rows of the square, where they have room and fit into 16 bits.
       const bool apart = reach <= kReach && (across / kSide + 2) * (down / kSide + 2) < 258;
+      const Columns columns{reinterpret_cast<uint4*>(sums), first, reach};
       if (apart && across > 0) {
-        const int inverse = (65535 + reach) / reach;
-        for (int k = threadIdx.x; k < kSide * reach; k += kThreads) {
-          const int row = k * inverse >> 16, ys = windows[kSide + row], group = first + k - row * reach;
-          column_sums(quads.row(frame_of[item], window_begin(ys)) + group, groups, window_end(ys) - window_begin(ys),
-                      reinterpret_cast<uint4*>(sums) + 2 * k);
-        }
+        columns.add(quads, frame_of[item], kSide, threadIdx.x, kThreads, [&](int row) { return windows[kSide + row]; });
         __syncthreads();
       }
       for (int p = threadIdx.x; p < kSide * kSide; p += kThreads) {
@@ -241,12 +237,10 @@ extern "C" __global__ void __launch_bounds__(kThreads, 3)
         if (across > 0) {
           const unsigned int xs = windows[p % kSide], ys = windows[kSide + p / kSide];
           unsigned int sum[3];
-          if (apart) {
-            const uint2* const columns = reinterpret_cast<const uint2*>(sums) + 4 * (p / kSide * reach - first);
-            add_columns(columns + window_begin(xs), window_end(xs) - window_begin(xs), sum);
-          } else {
+          if (apart)
+            columns.window_sum(p / kSide, xs, sum);
+          else
             window_sum(quads, frame_of[item], xs, ys, sum);
-          }
           rough_mean(xs, ys, sum, true, value);
         }
         uint2 packed;

@@ -79,10 +79,9 @@ def test_pooling_equals_torchs(device, shape):
 @pytest.mark.parametrize("widths", [[32], [128, 128], [384, 256, 8]])
 def test_channels_are_copied(device, widths):
     x, y = images(2, 3, sum(widths) + 16, 9, 7).to(device), images(3, 3, sum(widths) + 40, 9, 7).to(device)
-    first = torch.tensor([0, *widths]).cumsum(0).tolist()
-    pairs = [(8 + a, 24 + b) for a, b in zip(first, reversed(first[:-1]), strict=False)] if len(set(widths)) < 2 else [
-        (8 + a, 24 + a) for a in first[:-1]
-    ]
+    # The last one comes first.
+    begins = [sum(widths[:i]) for i in range(len(widths))]
+    pairs = [(8 + a, 24 + sum(widths) - a - width) for a, width in zip(begins, widths, strict=True)]
     wanted = y.clone()
     for (a, b), width in zip(pairs, widths, strict=True):
         wanted[:, b : b + width] = x[:, a : a + width]
