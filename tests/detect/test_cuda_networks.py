@@ -248,6 +248,7 @@ def test_every_cell_of_a_level_equals_pnet(torch, half, size):
             cell, score, offset, _ = found[frame, number]
             p = probability[frame, 1].flatten().numpy()[cell]
             sure = np.abs(p - 0.6) > 1e-5
-            np.testing.assert_allclose(score[sure], np.where(p >= 0.6, p, 0)[sure], atol=1e-6, rtol=0)
-            np.testing.assert_allclose(offset, offsets[frame].flatten(1).numpy().T[cell], atol=1e-6, rtol=0)
+            # Tensor cores cut sums off where the simulation rounds them.
+            np.testing.assert_allclose(score[sure], np.where(p >= 0.6, p, 0)[sure], atol=2e-6, rtol=0)
+            np.testing.assert_allclose(offset, offsets[frame].flatten(1).numpy().T[cell], atol=2e-6, rtol=0)
         assert (b.cell_score.view(n, len(plan), capacity)[:, number, cells[number] :] == -7).all()

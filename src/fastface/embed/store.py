@@ -13,7 +13,8 @@ SHAPE = (3, CROP_SIZE, CROP_SIZE)
 
 
 class Places:
-    """Which places of an array are free; the array grows when there are too few.
+    """Which places of an array are free; the array grows when there are too few. The one that is free for longest is
+    taken first.
 
     Attributes:
         size: places that there are.
@@ -22,7 +23,8 @@ class Places:
 
     def __init__(self, first: int) -> None:
         self._first = first
-        self._free = np.zeros(0, np.int64)
+        self._ring = np.zeros(0, np.int64)  # those that are free, from number `_begin` on and round
+        self._begin = 0
         self.size = self.used = 0
 
     def lacks(self, count: int) -> int:
@@ -33,19 +35,22 @@ class Places:
 
     def grow(self, size: int) -> None:
         """The array has this many places now."""
-        fresh = np.arange(self.size, size, dtype=np.int64)[::-1]
-        taken = np.zeros(self.used, np.int64)
-        self._free = np.concatenate([fresh, self._free[: self.size - self.used], taken])
-        self.size = size
+        fresh = np.arange(self.size, size, dtype=np.int64)
+        free = self._ring[self._numbers(0, self.size - self.used)]
+        self._ring = np.concatenate([fresh, free, np.zeros(self.used, np.int64)])
+        self._begin, self.size = 0, size
+
+    def _numbers(self, first: int, count: int) -> NDArray[np.int64]:
+        return (self._begin + first + np.arange(count)) % max(1, self.size)
 
     def take(self, count: int) -> NDArray[np.int64]:
-        left = self.size - self.used - count
+        taken: NDArray[np.int64] = self._ring[self._numbers(0, count)]
+        self._begin = (self._begin + count) % max(1, self.size)
         self.used += count
-        return self._free[left : left + count].copy()
+        return taken
 
     def free(self, places: NDArray[np.int64]) -> None:
-        begin = self.size - self.used
-        self._free[begin : begin + len(places)] = places
+        self._ring[self._numbers(self.size - self.used, len(places))] = places
         self.used -= len(places)
 
 

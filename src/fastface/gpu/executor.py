@@ -42,8 +42,8 @@ _CROPS_AHEAD = 3072  # crops that may wait for frames before theirs: then the de
 class CudaExecutor:
     """NVDEC, our kernels and torch on one GPU.
 
-    Detection and embedding have a stream each. Crops are made on the embedding stream: they need the frames only, which
-    are there by then.
+    Detection, crops and embedding have streams of their own, and precedence in the order of what the decoder waits for:
+    a frame is given back when its crops are cut, which waits for no embedding; embedding fills what the others leave.
 
     Args:
         settings: see :class:`fastface.settings.Settings`.
@@ -65,12 +65,16 @@ class CudaExecutor:
             # Detectors with buffers and a stream each, by turns: where one batch has too little work for the whole GPU,
             # another fills it.
             self._lanes = [
-                (CudaMTCNN(settings.detector, device, settings.precision), torch.cuda.Stream(self._torch_device))
+                (
+                    CudaMTCNN(settings.detector, device, settings.precision),
+                    torch.cuda.Stream(self._torch_device, priority=-1),
+                )
                 for _ in range(_LANES)
             ]
             self._embedder = embedder.result()
         self._turn = 0
         self._detector, self._detecting = self._lanes[0]
+        self._cutting = torch.cuda.Stream(self._torch_device, priority=-2)
         self._embedding = torch.cuda.Stream(self._torch_device)
         self._crops = CropQueue(self._detector)
         self._sessions = SessionPool()
@@ -145,11 +149,11 @@ class CudaExecutor:
             self._frames_of.clear()
 
     def _queued(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Pending | None]]:
-        """Each batch with its detection; queues the next before it gives one, so that the GPU always has work."""
+        """Each batch with its detection; queues more before it waits for one, so that the GPU always has work."""
         waiting: deque[tuple[Any, Pending | None]] = deque()
         for batch in batches:
             waiting.append((batch, self._submit(batch) if len(batch) else None))
-            if len(waiting) == _AHEAD:
+            while waiting and (len(waiting) == _AHEAD or waiting[0][1] is None or waiting[0][1].done):
                 yield waiting.popleft()
         yield from waiting
 
@@ -183,7 +187,7 @@ class CudaExecutor:
 
     def _wait(self) -> None:
         """Until all that was queued is done."""
-        for stream in (*(stream for _, stream in self._lanes), self._embedding):
+        for stream in (*(stream for _, stream in self._lanes), self._cutting, self._embedding):
             stream.synchronize()
 
     def detect(self, batch: Any) -> Detections:
@@ -194,7 +198,7 @@ class CudaExecutor:
             raise
 
     def crop_store(self, first: int | None = None) -> DeviceCrops:
-        return DeviceCrops(self._torch_device, self._embedding, first)
+        return DeviceCrops(self._torch_device, self._cutting, self._embedding, first)
 
     def crop(
         self, batch: Any, row: NDArray[np.int64], box: NDArray[np.float32], store: DeviceCrops
@@ -202,11 +206,11 @@ class CudaExecutor:
         places = self._with_room(lambda: store.take(len(row)))
         if len(row):
             rects = crop_rects(box, *self.size(batch))
-            self._crops.add(self._view(batch), row, rects, places, store.pixels, self._embedding.cuda_stream)
+            self._crops.add(self._view(batch), row, rects, places, store.pixels, store.writing.cuda_stream)
         return places
 
     def embed(self, store: DeviceCrops, places: NDArray[np.int64]) -> Vectors:
-        with torch.cuda.stream(self._embedding):
+        with store.reading():
             return self._with_room(lambda: self._embedder.later(store.pixels, store.on_device(places)))
 
     def _with_room(self, work: Callable[[], T]) -> T:
@@ -285,8 +289,8 @@ class CudaExecutor:
     def release(self, batch: Any) -> None:
         _, frames = self._frames_of.pop(id(batch), (None, None))
         if frames is not None:
-            frames.samples.record_stream(self._embedding)  # which may have crops of them before it
+            frames.samples.record_stream(self._cutting)  # which may have crops of them before it
         if isinstance(batch, GivenBatch):
-            self._embedding.synchronize()  # the user may write to the frames from here on
+            self._cutting.synchronize()  # the user may write to the frames from here on
         elif not isinstance(batch, FrameBatch):
-            batch.release(self._embedding.cuda_stream)  # its detection is over: the result was waited for
+            batch.release(self._cutting.cuda_stream)  # its detection is over: the result was waited for

@@ -12,8 +12,8 @@ from fastface.embed.crops import CROP_SIZE
 from fastface.gpu.frames import DeviceFrames
 from fastface.gpu.kernels import COUNT, OUTPUT, Program, recorded_event
 
-_SLOTS = 16
-"""Tables that may wait: crops are cut on the embedder's stream, where a batch of faces takes milliseconds."""
+_SLOTS = 8
+"""Tables that may wait."""
 
 ROOM = 256
 """Crops of a table."""

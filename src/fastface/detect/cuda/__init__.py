@@ -52,6 +52,11 @@ class Pending:
     ) -> None:
         self._detector, self._passes, self._stream = detector, passes, stream
 
+    @property
+    def done(self) -> bool:
+        """Whether :meth:`result` would not have to wait."""
+        return all(result.event.query() for _, result in self._passes)
+
     def result(self) -> tuple[Detections, NDArray[np.uint8]]:
         """The faces, and thumbnails [N, T] uint8 (T is 0 if none were asked for). Can be called once.
 
