@@ -219,7 +219,8 @@ def whole(benchmark: Any, pipeline: fastface.Pipeline, path: Path, rounds: int) 
     measure(benchmark, "fps", rounds, work)
     last = timelines[-1]
     assert last.run["decoder"]["name"] == "nvdec"
-    benchmark.extra_info.update(faces=len(last.faces))
+    spent = [timeline.run["seconds_spent"] for timeline in timelines[-rounds:]]
+    benchmark.extra_info.update(faces=len(last.faces), seconds_spent=spent)
 
 
 def test_end_to_end(benchmark, pipeline, looped):

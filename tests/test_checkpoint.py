@@ -36,7 +36,7 @@ def pipeline(embedder_spec: object) -> Iterator[fastface.Pipeline]:
 def document(timeline: Timeline) -> dict[str, Any]:
     """All of it but how long it took and how much memory; embeddings to the bit."""
     out = timeline.to_dict(embeddings=True)
-    for name in ("seconds", "host_memory_peak"):
+    for name in ("seconds", "seconds_spent", "host_memory_peak"):
         out["run"].pop(name)
     return out
 

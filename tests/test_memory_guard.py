@@ -76,8 +76,8 @@ class Short(CpuExecutor):
     device = "a GPU"
     at_batch, at_embedding = -1, -1
 
-    def look(self, batches: Iterable[Any], store: Any) -> Iterator[Seen]:
-        for number, seen in enumerate(super().look(batches, store)):
+    def look(self, batches: Iterable[Any], store: Any, spent: Any) -> Iterator[Seen]:
+        for number, seen in enumerate(super().look(batches, store, spent)):
             if number == self.at_batch:
                 raise GPUMemoryError("there is no room to detect faces")
             yield seen

@@ -56,6 +56,9 @@ def test_the_document_says_what_was_run(run: Callable[..., Timeline], film: Film
     assert facts["embedder"]["linkage_threshold"] == models.get(MODEL).linkage_threshold
     assert facts["embedder"]["faces_embedded"] <= 5 * len(timeline.tracks)
     assert facts["frames_skipped"] == 0
+    assert facts["seconds_spent"].keys() == {"decoding", "detection", "embedding"}
+    assert min(facts["seconds_spent"].values()) > 0
+    assert sum(facts["seconds_spent"].values()) <= facts["seconds"]
     assert Timeline.from_json(timeline.to_json()).to_json() == timeline.to_json()
 
 

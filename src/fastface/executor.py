@@ -21,6 +21,7 @@ from fastface.errors import GPUError, InputValidationError
 from fastface.given import face_boxes, host_array, rgb_frames
 from fastface.models.registry import EmbedderSpec
 from fastface.settings import Settings
+from fastface.spent import Spent
 from fastface.types import Detections, FrameBatch, FrameFaces
 
 SIGNATURE_SHAPE = (18, 32)
@@ -89,10 +90,10 @@ class Executor(Protocol):
     def detect(self, batch: Any) -> Detections:
         """The faces of a batch."""
 
-    def look(self, batches: Iterable[Any], store: Any) -> Iterator[Seen]:
+    def look(self, batches: Iterable[Any], store: Any, spent: Spent) -> Iterator[Seen]:
         """What each batch shows, in the order shown; batches without frames are left out.
 
-        The batches are released. Crops go to `store`.
+        The batches are released. Crops go to `store`, and to `spent` what decoding and detection take.
         """
 
     embed_at: int
@@ -177,11 +178,12 @@ class CpuExecutor:
     def detect(self, batch: FrameBatch) -> Detections:
         return self._detector.detect(batch.pixels)
 
-    def look(self, batches: Iterable[Any], store: CropStore) -> Iterator[Seen]:
-        for batch in batches:
+    def look(self, batches: Iterable[Any], store: CropStore, spent: Spent) -> Iterator[Seen]:
+        for batch in spent.each("decoding", batches):
             if not len(batch):
                 continue
-            found = self.detect(batch)
+            with spent.on("detection"):
+                found = self.detect(batch)
 
             def crop(
                 which: NDArray[np.int64], batch: FrameBatch = batch, found: Detections = found

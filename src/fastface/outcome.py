@@ -74,6 +74,7 @@ def outcome(run: Run, decoder: Any, gallery: Gallery | None, warnings: list[str]
         "frames_skipped": stats.skipped,
         "warnings": [*warnings, *executor.shortages(), *stats.warnings],
         "seconds": round(clock.perf_counter() - begin, 3),
+        "seconds_spent": {stage: round(seconds, 3) for stage, seconds in run.spent.seconds.items()},
     }
     facts["detector"]["thresholds"] = list(facts["detector"]["thresholds"])
     return build_timeline(info, stats.times, stats.end, facts, faces, people, settings.every, embeddings)

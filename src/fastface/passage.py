@@ -100,7 +100,7 @@ def _once(
         source = contextlib.nullcontext(decoder) if decoder.threaded else Ahead(decoder, depth=1)
         try:
             with source as batches:
-                for seen in executor.look(batches, run.crops):
+                for seen in executor.look(batches, run.crops, run.spent):
                     check()
                     run.add(seen)
                     run.look_at_memory()

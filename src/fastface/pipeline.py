@@ -240,7 +240,7 @@ class Pipeline:
             if run is None:
                 step = float(np.diff(time).mean()) if len(time) > 1 else 1 / 25
                 run = Run(executor, replace(settings, every=1), step)
-            for seen in executor.look([batch], run.crops):
+            for seen in executor.look([batch], run.crops, run.spent):
                 run.add(seen)
             run.look_at_memory()
             if progress is not None:

@@ -14,6 +14,7 @@ from fastface.embed.sampler import BestFaces, Samples, TrackEmbedder
 from fastface.errors import InputValidationError
 from fastface.executor import Executor, Seen
 from fastface.settings import Settings
+from fastface.spent import Spent
 from fastface.track import FaceTracker
 from fastface.types import Embeddings, Faces
 
@@ -32,6 +33,7 @@ class Run:
     Attributes:
         next_frame: number of the first frame that was not added yet.
         embeddings: of the tracks, once the run is finished.
+        spent: what the time went into.
         memory, host_memory: bytes, the most that was seen in use of the GPU's memory (None without one) and of this
             process.
     """
@@ -42,8 +44,9 @@ class Run:
         self.tracker = FaceTracker(interval)
         self.crops = executor.crop_store()
         crops = self.crops  # no reference to the run itself: its memory goes as soon as nobody has it
+        self.spent = Spent()
         self.embedder = TrackEmbedder(
-            lambda places: executor.embed(crops, places), executor.spec.dim, executor.embed_at, crops
+            lambda places: executor.embed(crops, places), executor.spec.dim, executor.embed_at, crops, self.spent
         )
         self._best = BestFaces(settings.faces_per_track, self.crops)
         self._parts: list[Faces] = []

@@ -120,8 +120,8 @@ def test_parameter_sets_stand_before_every_segment(clip: Any) -> None:
         reader, parts = read(clip(name))
         assert len(parts) == 4
         for part in parts:
-            found = {kind for kind, _ in headers.headers_of(reader.codec, b"")._units(bytes(part[0].data))}  # type: ignore[attr-defined]
-            assert kinds <= found
+            _, sets = headers.headers_of(reader.codec, b"")._walk(bytes(part[0].data))  # type: ignore[attr-defined]
+            assert kinds == {kind for kind, _ in sets}
 
 
 def test_addresses_hold_the_bytes(clip: Any) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from fastface.embed.sampler import SPACING, BestFaces, Samples, TrackEmbedder
 from fastface.embed.store import SHAPE, HostCrops
+from fastface.spent import Spent
 
 
 def picture(value: int) -> np.ndarray:
@@ -176,7 +177,7 @@ class Adder:
 
     def __init__(self, at_once: int = 32) -> None:
         self.store, self.sizes = HostCrops(), list[int]()
-        self.embedder = TrackEmbedder(self.embed, 2, at_once, self.store)
+        self.embedder = TrackEmbedder(self.embed, 2, at_once, self.store, Spent())
 
     def embed(self, places: np.ndarray) -> Done:
         self.sizes.append(len(places))

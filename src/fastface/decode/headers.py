@@ -30,6 +30,9 @@ class Look(NamedTuple):
     insert: int = 0
 
 
+_PLAIN, _ENTRY = Look(entry=False), Look(entry=True)
+
+
 class Headers:
     """Codecs whose key packets need at most the extradata in front: MPEG-1, MPEG-2, Motion JPEG; others are not cut."""
 
@@ -109,51 +112,42 @@ class _Nal(Headers):
 
     def __init__(self, extradata: bytes, *, hevc: bool) -> None:
         self._hevc = hevc
-        self._pictures = range(32) if hevc else range(1, 6)
+        self._pictures = frozenset(range(32) if hevc else range(1, 6))
+        self._set_kinds = frozenset((32, 33, 34) if hevc else (7, 8, 13, 15))
         length_prefixed = extradata[:1] == b"\x01"
         if length_prefixed:
             self.filter = "hevc_mp4toannexb" if hevc else "h264_mp4toannexb"
         try:
-            known = (_hvcc(extradata) if hevc else _avcc(extradata)) if length_prefixed else self._sets(extradata)
+            known = (_hvcc(extradata) if hevc else _avcc(extradata)) if length_prefixed else self._bare(extradata)
         except (struct.error, IndexError):  # it breaks off: nothing can be put in front of a segment
             known, self.can_cut = [], False
         self._known: dict[bytes, None] = dict.fromkeys(known)
 
-    def _kind(self, first: int) -> int:
-        return (first >> 1) & 0x3F if self._hevc else first & 0x1F
+    def _bare(self, data: bytes) -> list[bytes]:
+        return [unit for _, unit in self._walk(data)[1]]
 
-    def _is_set(self, kind: int) -> bool:
-        return kind in (32, 33, 34) if self._hevc else kind in (7, 8, 13, 15)
-
-    def _sets(self, data: bytes) -> list[bytes]:
-        return [unit for kind, unit in self._units(data) if self._is_set(kind)]
-
-    def _units(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """NAL units up to the first of a picture, which comes without its bytes."""
-        at = data.find(b"\0\0\1")
-        while 0 <= at < len(data) - 3:
-            begin = at + 3
-            kind = self._kind(data[begin])
-            if kind in self._pictures:
-                yield kind, b""
-                return
-            at = data.find(b"\0\0\1", begin)
-            # A unit never ends in a zero byte: those belong to the next start code.
-            yield kind, data[begin : at if at >= 0 else len(data)].rstrip(b"\0")
+    def _walk(self, data: bytes) -> tuple[int, list[tuple[int, bytes]]]:
+        """Kind of the first picture's unit (-1: there is none), and kind and bytes of the parameter sets before it."""
+        hevc, pictures, kinds = self._hevc, self._pictures, self._set_kinds
+        sets: list[tuple[int, bytes]] = []
+        at, last = data.find(b"\0\0\1") + 3, len(data) - 1
+        while 3 <= at <= last:
+            kind = (data[at] >> 1) & 0x3F if hevc else data[at] & 0x1F
+            if kind in pictures:
+                return kind, sets
+            begin, at = at, data.find(b"\0\0\1", at) + 3
+            if kind in kinds:
+                # A unit never ends in a zero byte: those belong to the next start code.
+                sets.append((kind, data[begin : at - 3 if at >= 3 else None].rstrip(b"\0")))
+        return -1, sets
 
     def look(self, data: bytes) -> Look:
-        sets: list[bytes] = []
-        picture = -1
-        sequence = False
-        for kind, unit in self._units(data):
-            if kind in self._pictures:
-                picture = kind
-            elif self._is_set(kind):
-                sets.append(unit)
-                sequence = sequence or (kind == (33 if self._hevc else 7) and unit not in self._known)
+        picture, found = self._walk(data)
         entry = 16 <= picture <= 21 if self._hevc else picture == 5
-        new = any(s not in self._known for s in sets) if sets else False
-        return Look(entry, True, tuple(sets), new, sequence)
+        if not found:
+            return _ENTRY if entry else _PLAIN
+        new = [kind for kind, unit in found if unit not in self._known]
+        return Look(entry, True, tuple(unit for _, unit in found), bool(new), (33 if self._hevc else 7) in new)
 
     def learn(self, look: Look) -> None:
         self._known.update(dict.fromkeys(look.sets))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastface.embed.store import CropStore
+from fastface.spent import Spent
 from fastface.types import Embeddings
 
 SPACING = 0.4
@@ -113,10 +114,13 @@ class TrackEmbedder:
         dim: their length.
         at_once: crops that are gathered before the network runs.
         store: where the crops are; their places are freed there.
+        spent: to which embedding is added.
     """
 
-    def __init__(self, embed: Callable[[NDArray[np.int64]], Any], dim: int, at_once: int, store: CropStore) -> None:
-        self._embed, self._dim, self._at_once, self._store = embed, dim, at_once, store
+    def __init__(
+        self, embed: Callable[[NDArray[np.int64]], Any], dim: int, at_once: int, store: CropStore, spent: Spent
+    ) -> None:
+        self._embed, self._dim, self._at_once, self._store, self._spent = embed, dim, at_once, store, spent
         self._waiting = Samples.empty()
         self._running: deque[tuple[Samples, Any]] = deque()
         self._row_of: dict[int, int] = {}
@@ -136,7 +140,8 @@ class TrackEmbedder:
     def _start(self) -> None:
         now, rest = self._waiting.part(slice(self._at_once)), self._waiting.part(slice(self._at_once, None))
         if len(now):
-            self._running.append((now, self._embed(now.place)))
+            with self._spent.on("embedding"):
+                self._running.append((now, self._embed(now.place)))
             self._waiting = rest
             self._store.free(now.place)  # what is queued from here on comes after the network's reading
         while len(self._running) > _ON_THE_WAY:
@@ -149,7 +154,9 @@ class TrackEmbedder:
         faces, vectors = self._running.popleft()
         rows = self._rows(faces.track)
         weight = np.ascontiguousarray(faces.quality)
-        _core.add_rows(self._sums, rows, weight, vectors.result())
+        with self._spent.on("embedding"):
+            here = vectors.result()
+        _core.add_rows(self._sums, rows, weight, here)
         np.add.at(self._totals, rows, np.stack([weight, weight * faces.legibility, np.ones(len(faces))], 1))
 
     def _rows(self, track: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -29,6 +29,7 @@ from fastface.gpu.interop import GivenBatch, as_frames, as_tensor, crop_rects_on
 from fastface.gpu.staging import CropQueue
 from fastface.models.registry import EmbedderSpec
 from fastface.settings import Settings
+from fastface.spent import Spent
 from fastface.types import Detections, FrameBatch, FrameFaces
 
 T = TypeVar("T")
@@ -123,7 +124,7 @@ class CudaExecutor:
             )
         return self._blocks[key]
 
-    def look(self, batches: Iterable[Any], store: DeviceCrops) -> Iterator[Seen]:
+    def look(self, batches: Iterable[Any], store: DeviceCrops, spent: Spent) -> Iterator[Seen]:
         """Batches come as they are decoded. All faces are cut out as soon as they are found, and the frames given back:
         what waits for its turn is crops, not frames."""
         for detector, _ in self._lanes:
@@ -131,8 +132,8 @@ class CudaExecutor:
         order, ahead = InOrder(), 0
         hold_back = getattr(batches, "hold_back", None)
         try:
-            for batch, pending in self._queued(batches):
-                seen = None if pending is None else self._seen(batch, pending, store)
+            for batch, pending in self._queued(batches, spent):
+                seen = None if pending is None else self._seen(batch, pending, store, spent)
                 self.release(batch)
                 due = order.push(batch, seen) if isinstance(batch, DeviceFrameBatch) else [seen]
                 ahead += 0 if seen is None else len(seen.found)
@@ -148,17 +149,19 @@ class CudaExecutor:
             self._blocks.clear()  # they keep the ring
             self._frames_of.clear()
 
-    def _queued(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Pending | None]]:
+    def _queued(self, batches: Iterable[Any], spent: Spent) -> Iterator[tuple[Any, Pending | None]]:
         """Each batch with its detection; queues more before it waits for one, so that the GPU always has work."""
         waiting: deque[tuple[Any, Pending | None]] = deque()
-        for batch in batches:
-            waiting.append((batch, self._submit(batch) if len(batch) else None))
+        for batch in spent.each("decoding", batches):
+            with spent.on("detection"):
+                waiting.append((batch, self._submit(batch) if len(batch) else None))
             while waiting and (len(waiting) == _AHEAD or waiting[0][1] is None or waiting[0][1].done):
                 yield waiting.popleft()
         yield from waiting
 
-    def _seen(self, batch: Any, pending: Pending, store: DeviceCrops) -> Seen:
-        found, signatures = self._with_room(pending.result)
+    def _seen(self, batch: Any, pending: Pending, store: DeviceCrops, spent: Spent) -> Seen:
+        with spent.on("detection"):
+            found, signatures = self._with_room(pending.result)
         places = self.crop(batch, found.row, found.box, store)
         left = np.ones(len(places), bool)
 

@@ -108,7 +108,7 @@ class Timeline:
     Attributes:
         video: path, width, height, rotation, codec, duration, frame_count and average_rate, as measured.
         run: what was run and how: version, device, decoder, detector and embedder with their settings, frames_decoded,
-            frames_skipped, warnings, seconds.
+            frames_skipped, warnings, seconds, and what these were spent on.
         identities: the people, in the order of first appearance.
         tracks: the faces followed, in the order of first appearance.
         faces: one row per detected face, ordered by frame.
