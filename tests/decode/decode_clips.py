@@ -207,3 +207,19 @@ def loop(path: Path, out: Path, frames: int) -> int:
                 total += len(packets)
                 offset += length
     return total
+
+
+def two_sequences(folder: Path) -> Path:
+    """A transport stream of two of 120 frames after each other, with different parameter sets."""
+    raw, out = Clip(suffix="h264", global_header=False), folder / "both.ts"
+    parts = make(folder / "a.h264", raw), make(folder / "b.h264", raw, width=256, height=128)
+    with av.open(str(out), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height = 320, 192
+        for before, path in zip((0, 120), parts, strict=True):
+            with av.open(str(path)) as source:
+                for i, packet in enumerate(p for p in source.demux(video=0) if p.size):
+                    packet.pts, packet.dts = (before + i + 3) * 3600, (before + i) * 3600
+                    packet.stream, packet.time_base = stream, Fraction(1, 90000)
+                    container.mux(packet)
+    return out

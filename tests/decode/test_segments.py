@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from decode_clips import CLIPS, Clip, loop, make
+from decode_clips import CLIPS, loop, two_sequences
 
 from fastface.decode import LibavDecoder, headers
 from fastface.decode.probe import DecodeStats
@@ -173,23 +172,7 @@ def test_looped_files_are_cut_at_every_seam(clip: Any, tmp_path: Path) -> None:
 
 def test_a_change_of_sequence_ends_the_cutting(tmp_path: Path) -> None:
     """Two streams after each other with different parameter sets: what stands in front would not hold."""
-    raw = Clip(suffix="h264", global_header=False)
-    one = make(tmp_path / "a.h264", raw)
-    two = make(tmp_path / "b.h264", raw, width=256, height=128)
-    both = tmp_path / "both.ts"
-    with av.open(str(both), "w", format="mpegts") as out:
-        stream = out.add_stream("libx264", rate=25)
-        stream.width, stream.height = 320, 192
-        at = 0
-        for path in (one, two):
-            for i, coded in enumerate(SegmentReader(path, cut=False)):
-                packet = av.Packet(bytes(coded.data))
-                packet.pts, packet.dts = (at + i + 3) * 3600, (at + i) * 3600
-                packet.is_keyframe = coded.key
-                packet.stream, packet.time_base = stream, Fraction(1, 90000)
-                out.mux(packet)
-            at += 120
-    reader, parts = read(both)
+    reader, parts = read(two_sequences(tmp_path))
     assert reader.new_sequence == 120
     assert len(parts[-1]) >= 120
 

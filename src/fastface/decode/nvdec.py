@@ -1,6 +1,7 @@
 """Decoding by NVDEC (through PyNvVideoCodec) into a ring of NV12 or P016 in device memory, on all engines at once.
 
-One thread demuxes and cuts the file into segments (see `segments.py`); each session has a thread, a decoder and a
+One thread demuxes and cuts the file into segments (see `segments.py`), or takes them from a process that does (see
+`demuxer.py`); each session has a thread, a decoder and a
 non-blocking stream of its own, and takes the next segment when it is through with one. A session is not made anew for a
 segment: an empty packet flushes it. One pass over the file by one thread, rather than a seek per session, because it
 costs 12 µs a packet (80,000 frames/s), works in every container (transport and elementary streams have no index), and
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from fastface.decode.cuda import Backend, CudaBackend, Session, SessionPool
+from fastface.decode.demuxer import ApartReader, Demuxers
 from fastface.decode.device import NO_PTS, DeviceFrameBatch, Unsupported
 from fastface.decode.format import REORDERING, examine
 from fastface.decode.packets import PacketQueue, Work
@@ -80,6 +82,7 @@ class NvdecDecoder:
         memory: bytes that the ring may take; None chooses by segments in flight, at most a quarter of what is free.
         min_frames: packets that a segment has at least.
         pool: where sessions come from and go to; None: they are made and released here.
+        demuxers: processes of which one demuxes; None: a thread does.
 
     Attributes:
         info: as LibavDecoder gives it.
@@ -112,6 +115,7 @@ class NvdecDecoder:
         memory: int | None = None,
         min_frames: int = MIN_FRAMES,
         pool: SessionPool | None = None,
+        demuxers: Demuxers | None = None,
         _backend: Any = None,
     ) -> None:
         for label, value in (("every", every), ("batch_size", batch_size), ("sessions", sessions), ("hold", hold)):
@@ -120,7 +124,12 @@ class NvdecDecoder:
         self.stats = DecodeStats()
         self._every, self._start, self._ordered = every, start, ordered
         self._threads = Threads()
-        self._file = VideoFile(path, self.stats)
+        self._apart = None if demuxers is None else self._beside(demuxers, os.fspath(path))
+        try:
+            self._file = VideoFile(path, self.stats)
+        except BaseException:
+            self._end_reader()
+            raise
         try:
             stream = examine(self._file)
             self.info = stream.info
@@ -144,9 +153,17 @@ class NvdecDecoder:
                 memory=memory,
             )
             self.batch_size, self.ring_bytes = self._ring.batch_size, self._ring.size
-            self._reader = SegmentReader(self._file, min_frames=min_frames, cut=self.sessions > 1, origin=self._origin)
+            self._reader: SegmentReader | ApartReader
+            if self._apart is None:
+                self._reader = SegmentReader(
+                    self._file, min_frames=min_frames, cut=self.sessions > 1, origin=self._origin
+                )
+            else:
+                self._apart.read(self.stats, min_frames=min_frames, cut=self.sessions > 1, origin=self._origin)
+                self._reader = self._apart
         except BaseException:
             self._file.close()
+            self._end_reader()
             raise
         self._packets = PacketQueue(self._threads, self.sessions)
         self._parts = Parts(self._threads, ordered=ordered)
@@ -169,6 +186,18 @@ class NvdecDecoder:
             return wanted
         self.stats.warn(f"the GPU's memory is short, so it decodes in {max(1, room)} sessions, not {wanted}")
         return max(1, room)
+
+    def _beside(self, demuxers: Demuxers, path: str) -> ApartReader | None:
+        try:
+            return demuxers.open(path)
+        except OSError as error:
+            self.stats.warn(f"no process could be started to demux beside this one ({error}), so a thread did")
+            return None
+
+    def _end_reader(self) -> None:
+        if self._apart is not None:
+            self._apart.close()
+            self._apart = None
 
     # The demuxing thread
 
@@ -391,8 +420,11 @@ class NvdecDecoder:
 
         Batches that are still held stay readable.
         """
+        if self._apart is not None:
+            self._apart.cancel()
         self._threads.stop()
         self._file.close()
+        self._end_reader()
         self._parts.clear()
         self._packets.clear()
         self._ring.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import traceback
 from collections import deque
@@ -17,6 +18,7 @@ from torch.utils.dlpack import from_dlpack
 
 from fastface.decode import LibavDecoder
 from fastface.decode.cuda import SessionPool
+from fastface.decode.demuxer import Demuxers
 from fastface.decode.device import DeviceFrameBatch, InOrder
 from fastface.detect.cuda import CudaMTCNN, Pending
 from fastface.embed.crops import CROP_SIZE, crop_rects
@@ -60,6 +62,9 @@ class CudaExecutor:
         self._torch_device = torch.device("cuda", device)
         self.device = torch.cuda.get_device_name(device)
         dtype = torch.float16 if settings.precision == "fp16" else torch.float32
+        self._demuxers = Demuxers()
+        with contextlib.suppress(OSError):  # which the first video's result will tell
+            self._demuxers.start()
         # The embedder's weights are read, checked and folded while CuPy is imported and the kernels are loaded.
         with ThreadPoolExecutor(1, thread_name_prefix="fastface-weights") as aside:
             embedder = aside.submit(CudaEmbedder, spec, self._torch_device, dtype)
@@ -100,6 +105,7 @@ class CudaExecutor:
             start=start,
             ordered=False,
             pool=self._sessions,
+            demuxers=self._demuxers,
         )
 
     def _view(self, batch: Any) -> DeviceFrames:
@@ -278,6 +284,7 @@ class CudaExecutor:
     def close(self) -> None:
         self._wait()
         self._sessions.close()
+        self._demuxers.close()
 
     def shortages(self) -> list[str]:
         fewest, usual = min(d.fewest for d, _ in self._lanes), max(d.usual for d, _ in self._lanes)
