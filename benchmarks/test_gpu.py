@@ -25,6 +25,7 @@ from decode_clips import loop
 
 import fastface
 from fastface.decode.cuda import SessionPool
+from fastface.decode.demuxer import Demuxers
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -129,15 +130,15 @@ def measure(benchmark: Any, unit: str, rounds: int, work: Callable[[], int]) -> 
     return counts[0]
 
 
-POOL = SessionPool()
+POOL, DEMUXERS = SessionPool(), Demuxers()
 
 
 def decode(path: Path, sessions: int | None) -> int:
-    """With sessions that are used again, as a pipeline does."""
+    """With sessions and a demuxing process that are used again, as a pipeline does."""
     from fastface.decode.nvdec import NvdecDecoder
 
     stream, frames = torch.cuda.current_stream().cuda_stream, 0
-    with NvdecDecoder(path, sessions=sessions, ordered=False, pool=POOL) as decoder:
+    with NvdecDecoder(path, sessions=sessions, ordered=False, pool=POOL, demuxers=DEMUXERS) as decoder:
         for batch in decoder:
             frames += len(batch)
             batch.release(stream)

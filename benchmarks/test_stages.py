@@ -9,6 +9,7 @@ two cores of an AMD EPYC showed.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,15 @@ import numpy as np
 import pytest
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "decode"))
+
+from decode_clips import loop
+from fake_gpu import FakeGpu
+
 from fastface import _core, models
 from fastface.decode import LibavDecoder
+from fastface.decode.demuxer import Demuxers
+from fastface.decode.nvdec import NvdecDecoder
 from fastface.detect import ops
 from fastface.detect.mtcnn import MTCNN
 from fastface.embed.network import load_network
@@ -29,6 +37,7 @@ from fastface.types import Detections
 
 EMBEDDER = "facenet-msceleb1m"
 ROUNDS = 3
+PICTURE, REORDERED = 0.0001, 4
 
 
 def ratio(ours: Callable[[], Any], plain: Callable[[], Any], seconds: float = 0.1) -> float:
@@ -68,6 +77,56 @@ def frames(video: Path) -> np.ndarray:
     """[8, height, width, 3] uint8."""
     with LibavDecoder(video, batch_size=8) as decoder:
         return next(iter(decoder)).pixels
+
+
+class PacedSession:
+    """Stands in for a session of NVDEC: a picture takes a while, for which the interpreter's lock is free."""
+
+    stream = 1
+
+    def __init__(self) -> None:
+        self._stamps: list[int] = []
+
+    def decode(self, coded: Any, tag: int) -> list[tuple[int, None]]:
+        out = sorted(self._stamps)
+        if coded is None:
+            self._stamps = []
+        else:
+            time.sleep(PICTURE)
+            self._stamps.append(tag)
+            out = out[: len(self._stamps) - REORDERED]
+            self._stamps = [s for s in self._stamps if s not in out]
+        return [(stamp, None) for stamp in out]
+
+    def adopt(self) -> None: ...
+    def check(self) -> None: ...
+    def copy(self, surface: None, block: Any, slot: int) -> None: ...
+    def wait(self, event: Any) -> None: ...
+    def record(self, event: Any) -> None: ...
+    def close(self) -> None: ...
+
+
+class Paced(FakeGpu):
+    engines = 7
+
+    def session(self) -> Any:
+        return PacedSession()
+
+
+def test_demuxing(as_fast: Callable[..., None], video: Path, tmp_path: Path) -> None:
+    """For eight sessions that decode as many frames as they get, by a process of its own, against a thread of this one."""
+    loop(video, tmp_path / "loop.mp4", 9000)
+    demuxers = Demuxers()
+
+    def decode(beside: Demuxers | None) -> None:
+        with NvdecDecoder(
+            tmp_path / "loop.mp4", ordered=False, batch_size=16, demuxers=beside, _backend=Paced.maker()
+        ) as decoder:
+            for batch in decoder:
+                batch.release(0)
+
+    as_fast(1.07, lambda: decode(demuxers), lambda: decode(None))
+    demuxers.close()
 
 
 def test_resampling(as_fast: Callable[..., None], frames: np.ndarray) -> None:

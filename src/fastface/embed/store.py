@@ -35,22 +35,25 @@ class Places:
 
     def grow(self, size: int) -> None:
         """The array has this many places now."""
-        fresh = np.arange(self.size, size, dtype=np.int64)
-        free = self._ring[self._numbers(0, self.size - self.used)]
-        self._ring = np.concatenate([fresh, free, np.zeros(self.used, np.int64)])
-        self._begin, self.size = 0, size
-
-    def _numbers(self, first: int, count: int) -> NDArray[np.int64]:
-        return (self._begin + first + np.arange(count)) % max(1, self.size)
+        fresh, used = np.arange(self.size, size, dtype=np.int64), self.used
+        free = self.take(self.size - used)
+        self._ring = np.concatenate([fresh, free, np.zeros(used, np.int64)])
+        self._begin, self.size, self.used = 0, size, used
 
     def take(self, count: int) -> NDArray[np.int64]:
-        taken: NDArray[np.int64] = self._ring[self._numbers(0, count)]
-        self._begin = (self._begin + count) % max(1, self.size)
+        begin, end = self._begin, self._begin + count
+        taken = np.concatenate([self._ring[begin:end], self._ring[: max(0, end - self.size)]])
+        self._begin = end if end < self.size else end - self.size
         self.used += count
         return taken
 
     def free(self, places: NDArray[np.int64]) -> None:
-        self._ring[self._numbers(self.size - self.used, len(places))] = places
+        begin = self._begin - self.used  # of those that are taken
+        if begin < 0:
+            begin += self.size
+        before = min(len(places), self.size - begin)
+        self._ring[begin : begin + before] = places[:before]
+        self._ring[: len(places) - before] = places[before:]
         self.used -= len(places)
 
 
