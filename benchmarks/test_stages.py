@@ -3,7 +3,7 @@ is no GPU, on whatever machine that is.
 
     python -m pytest benchmarks/test_stages.py
 
-Twenty seconds on two cores. A stage must be as many times as fast as its line says, which is about two thirds of what
+Forty seconds on two cores. A stage must be as many times as fast as its line says, which is about two thirds of what
 two cores of an AMD EPYC showed.
 """
 
@@ -114,7 +114,7 @@ class Paced(FakeGpu):
 
 
 def test_demuxing(as_fast: Callable[..., None], video: Path, tmp_path: Path) -> None:
-    """For eight sessions that decode as many frames as they get, by a process of its own, against a thread of this one."""
+    """For eight sessions that take what they get, by a process of its own, against a thread of this one."""
     loop(video, tmp_path / "loop.mp4", 9000)
     demuxers = Demuxers()
 
