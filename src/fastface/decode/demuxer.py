@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import struct
 import subprocess
 import sys
@@ -43,7 +42,10 @@ _ROW = np.dtype([(n, "<i8") for n in ("segment", "base", "at", "size", "pts", "d
 _ERRORS: dict[str, type[Exception]] = {
     error.__name__: error for error in (InputValidationError, VideoProcessingError, Unsupported)
 }
+# Ctrl-C is for the other process, whose pipes then end.
 _START = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from fastface.decode.demuxer import serve
@@ -274,7 +276,6 @@ def _widen(pipe: int) -> None:
 
 def serve() -> None:
     """Answer requests until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the other one, whose pipes then end
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # whoever prints must not write into the answers
     while path := requests.readline():
