@@ -8,6 +8,7 @@ import av
 import numpy as np
 from fake_gpu import packed
 
+from fastface.decode import LibavDecoder
 from fastface.decode.device import NO_PTS
 from fastface.decode.nvdec import NvdecDecoder
 
@@ -37,3 +38,16 @@ def take(decoder: NvdecDecoder) -> tuple[list[int], list[float], list[int], np.n
         batch.release()
     index, time, pts = ([x for r in rows for x in r[i]] for i in range(3))
     return index, time, pts, np.concatenate([r[3] for r in rows])
+
+
+def check_equals_libav(decoder: NvdecDecoder, path: Path) -> None:
+    """Frames in the order shown, their times, and what is told of a clip of 120 frames are libav's."""
+    index, time, pts, pixels = take(decoder)
+    want_pts, want = whole(path)
+    assert index == list(range(120))
+    assert pts == want_pts
+    assert np.array_equal(pixels, want)
+    with LibavDecoder(path) as reference:
+        assert np.concatenate([b.time for b in reference]).tolist() == time
+    assert decoder.info == reference.info
+    assert decoder.stats == reference.stats

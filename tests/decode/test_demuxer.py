@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 import pytest
 from decode_clips import CLIPS, FOR_NVDEC, loop, two_sequences
-from decoded import take, whole
+from decoded import check_equals_libav, take
 from fake_gpu import FakeGpu
 
-from fastface.decode import LibavDecoder
-from fastface.decode.demuxer import Demuxers
+from fastface.decode.demuxer import ApartReader, Demuxers
 from fastface.decode.nvdec import NvdecDecoder
 from fastface.decode.probe import DecodeStats
 from fastface.decode.segments import Coded, SegmentReader
@@ -147,6 +145,17 @@ def test_names_of_any_letters(demuxers: Demuxers, clip: Any, tmp_path: Path) -> 
     assert apart(demuxers, path) == here(path)
 
 
+def begun(demuxers: Demuxers, path: Path) -> tuple[int, ApartReader, Iterator[Coded]]:
+    """The id of the process that reads a file, the reader, and the packets after the first."""
+    if not demuxers._idle:
+        demuxers.start()
+    process, reader = number(demuxers), demuxers.open(str(path))
+    reader.read(DecodeStats(), **HOW)
+    packets = iter(reader)
+    next(packets)
+    return process, reader, packets
+
+
 @pytest.fixture
 def long(clip: Any, tmp_path: Path) -> Path:
     loop(clip("h264_closed"), tmp_path / "long.mp4", 20040)
@@ -154,12 +163,7 @@ def long(clip: Any, tmp_path: Path) -> Path:
 
 
 def test_a_reader_that_is_cancelled_ends_its_process(demuxers: Demuxers, clip: Any, long: Path) -> None:
-    apart(demuxers, clip("h264_closed"))
-    before = number(demuxers)
-    reader = demuxers.open(str(long))
-    reader.read(DecodeStats(), **HOW)
-    packets = iter(reader)
-    next(packets)
+    before, reader, packets = begun(demuxers, long)
     reader.cancel()
     with pytest.raises(Stopped):
         list(packets)
@@ -169,12 +173,7 @@ def test_a_reader_that_is_cancelled_ends_its_process(demuxers: Demuxers, clip: A
 
 
 def test_a_process_that_ends_is_an_error(demuxers: Demuxers, clip: Any, long: Path) -> None:
-    apart(demuxers, clip("h264_closed"))
-    process = number(demuxers)
-    reader = demuxers.open(str(long))
-    reader.read(DecodeStats(), **HOW)
-    packets = iter(reader)
-    next(packets)
+    process, reader, packets = begun(demuxers, long)
     os.kill(process, signal.SIGKILL)
     with pytest.raises(VideoProcessingError, match=r"that demuxed '.*long.mp4' ended \(signal 9\)"):
         list(packets)
@@ -185,13 +184,8 @@ def test_a_process_that_ends_is_an_error(demuxers: Demuxers, clip: Any, long: Pa
     assert apart(demuxers, clip("h264_closed")) == here(clip("h264_closed"))
 
 
-def test_the_keyboard_interrupts_this_process_only(demuxers: Demuxers, clip: Any, long: Path) -> None:
-    apart(demuxers, clip("h264_closed"))
-    process = number(demuxers)
-    reader = demuxers.open(str(long))
-    reader.read(DecodeStats(), **HOW)
-    packets = iter(reader)
-    next(packets)
+def test_the_keyboard_interrupts_this_process_only(demuxers: Demuxers, long: Path) -> None:
+    process, reader, packets = begun(demuxers, long)
     os.kill(process, signal.SIGINT)
     assert 1 + sum(1 for _ in packets) == 20040
     reader.close()
@@ -233,14 +227,7 @@ class TestDecoder:
         with NvdecDecoder(
             path, sessions=3, batch_size=8, min_frames=25, demuxers=demuxers, _backend=FakeGpu.maker()
         ) as decoder:
-            index, times, pts, pixels = take(decoder)
-        want_pts, want = whole(path)
-        assert index == list(range(120))
-        assert pts == want_pts
-        assert np.array_equal(pixels, want)
-        with LibavDecoder(path) as reference:
-            assert np.concatenate([b.time for b in reference]).tolist() == times
-        assert decoder.stats == reference.stats
+            check_equals_libav(decoder, path)
 
     @pytest.mark.timeout(60)
     def test_closed_in_the_middle(self, demuxers: Demuxers, long: Path) -> None:

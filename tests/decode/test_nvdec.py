@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 from decode_clips import CLIPS, FOR_NVDEC, loop, make
-from decoded import take, whole
+from decoded import check_equals_libav, take, whole
 from fake_gpu import FakeGpu
 
 from fastface.decode import LibavDecoder
@@ -29,15 +29,7 @@ class TestScheduling:
     def test_same_as_libav(self, clip: Any, name: str, sessions: int) -> None:
         path = clip(name)
         with NvdecDecoder(path, sessions=sessions, batch_size=8, min_frames=25, _backend=FakeGpu.maker()) as decoder:
-            index, time, pts, pixels = take(decoder)
-        want_pts, want = whole(path)
-        assert index == list(range(120))
-        assert pts == want_pts
-        assert np.array_equal(pixels, want)
-        with LibavDecoder(path) as reference:
-            assert np.concatenate([b.time for b in reference]).tolist() == time
-        assert decoder.info == reference.info
-        assert decoder.stats == reference.stats
+            check_equals_libav(decoder, path)
 
     @pytest.mark.parametrize("every", [2, 7, 50])
     @pytest.mark.parametrize("ordered", [True, False])

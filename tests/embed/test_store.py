@@ -7,6 +7,7 @@ from collections import deque
 import numpy as np
 
 from fastface.embed.store import SHAPE, HostCrops, Places
+from stores import check_growing
 
 
 def test_no_place_is_given_twice(rng: np.random.Generator) -> None:
@@ -45,18 +46,7 @@ def test_who_is_free_for_longest_is_taken_first(rng: np.random.Generator) -> Non
 
 
 def test_crops_stay_while_the_store_grows(rng: np.random.Generator) -> None:
-    store, known = HostCrops(), {}
-    for _ in range(6):
-        pixels = rng.integers(0, 256, (40, *SHAPE), dtype=np.uint8)
-        for place, crop in zip(store.write(pixels).tolist(), pixels, strict=True):
-            known[place] = crop
-        gone = rng.choice(sorted(known), 15, replace=False)
-        store.free(gone)
-        for place in gone.tolist():
-            del known[place]
-    assert store.used == len(known) == 150
-    places = np.array(sorted(known))
-    np.testing.assert_array_equal(store.read(places), np.stack([known[p] for p in places.tolist()]))
+    check_growing(HostCrops(), rng, 40, 15)
 
 
 def test_freed_places_are_used_again() -> None:

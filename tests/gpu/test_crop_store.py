@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fastface.embed.store import SHAPE
+from stores import check_growing
 
 pytestmark = pytest.mark.gpu
 
@@ -77,14 +78,4 @@ def test_a_place_is_read_when_it_was_written(store, held):
 
 
 def test_crops_stay_while_the_store_grows(store, rng):
-    known = {}
-    for _ in range(6):
-        pixels = rng.integers(0, 256, (10, *SHAPE), dtype=np.uint8)
-        known |= dict(zip(store.write(pixels).tolist(), pixels, strict=True))
-        gone = rng.choice(sorted(known), 4, replace=False)
-        store.free(gone)
-        for place in gone.tolist():
-            del known[place]
-    assert store.used == len(known) == 36
-    places = np.array(sorted(known))
-    np.testing.assert_array_equal(store.read(places), np.stack([known[p] for p in places.tolist()]))
+    check_growing(store, rng, 10, 4)

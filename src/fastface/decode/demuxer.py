@@ -3,7 +3,7 @@
 libav reads a packet in microseconds, but PyAV lets go of the interpreter's lock four times on the way, and takes it
 again among the threads of ten sessions: at thousands of frames a second that is what bounds a video, and costs the
 others the lock. A process beside this one reads with :class:`SegmentReader` at its own pace and writes packets, many at
-a time, to a pipe, whose room is all that it may be ahead. Here they are read without a copy.
+a time, to a pipe, whose room is all that it may be ahead. Decoders read them where they come out of it.
 
 A request is two lines of JSON: the file, which is opened while this process looks at it as well, then how it is to be
 cut, or null. The answer is messages: numbers of rows, of bytes of JSON and of payload (_HEAD); the rows (_ROW); JSON

@@ -1,11 +1,11 @@
 """Decoding by NVDEC (through PyNvVideoCodec) into a ring of NV12 or P016 in device memory, on all engines at once.
 
 One thread demuxes and cuts the file into segments (see `segments.py`), or takes them from a process that does (see
-`demuxer.py`); each session has a thread, a decoder and a
-non-blocking stream of its own, and takes the next segment when it is through with one. A session is not made anew for a
-segment: an empty packet flushes it. One pass over the file by one thread, rather than a seek per session, because it
-costs 12 µs a packet (80,000 frames/s), works in every container (transport and elementary streams have no index), and
-starts at once; packets that wait (`packets.py`) are bounded by bytes and by number.
+`demuxer.py`); each session has a thread, a decoder and a non-blocking stream of its own, and takes the next segment
+when it is through with one. A session is not made anew for a segment: an empty packet flushes it. One pass over the
+file by one thread, rather than a seek per session, because it costs 12 µs a packet (80,000 frames/s), works in every
+container (transport and elementary streams have no index), and starts at once; packets that wait (`packets.py`) are
+bounded by bytes and by number.
 
 Memory is bounded whatever the length of the video: the ring (`ring.py`) is allocated once, as blocks of one batch each.
 In order (`ordered=True`), sessions that are ahead fill blocks until only a reserve is left, which only the session with
@@ -154,12 +154,11 @@ class NvdecDecoder:
             )
             self.batch_size, self.ring_bytes = self._ring.batch_size, self._ring.size
             self._reader: SegmentReader | ApartReader
+            how: dict[str, Any] = {"min_frames": min_frames, "cut": self.sessions > 1, "origin": self._origin}
             if self._apart is None:
-                self._reader = SegmentReader(
-                    self._file, min_frames=min_frames, cut=self.sessions > 1, origin=self._origin
-                )
+                self._reader = SegmentReader(self._file, **how)
             else:
-                self._apart.read(self.stats, min_frames=min_frames, cut=self.sessions > 1, origin=self._origin)
+                self._apart.read(self.stats, **how)
                 self._reader = self._apart
         except BaseException:
             self._file.close()
