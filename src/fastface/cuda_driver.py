@@ -17,6 +17,8 @@ def driver() -> Any:
     """
     library = ctypes.PyDLL("libcuda.so.1")
     library.cuMemcpyDtoDAsync_v2.argtypes = (ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_void_p)
+    library.cuEventRecord.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+    library.cuStreamWaitEvent.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint)
     return library
 
 

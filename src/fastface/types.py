@@ -6,6 +6,7 @@ Boxes are xyxy: [x1, y1, x2, y2] in display pixels, x right, y down, the image c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -90,6 +91,13 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.row)
+
+    @classmethod
+    def of(cls, parts: Sequence[Detections], frames: Sequence[int]) -> Detections:
+        """Of one batch after the other, as of one batch; `frames` says how many each has."""
+        rows = [part.row + begin for part, begin in zip(parts, np.cumsum([0, *frames[:-1]]), strict=True)]
+        columns = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)}
+        return cls(**{**columns, "row": np.concatenate(rows)})
 
     @classmethod
     def empty(cls) -> Detections:

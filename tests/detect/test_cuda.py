@@ -86,6 +86,31 @@ def test_more_frames_than_a_pass_takes(torch, media, half):
         np.testing.assert_array_equal(getattr(got, name), getattr(wanted, name))
 
 
+@pytest.mark.media
+def test_a_graph_gives_the_same(torch, media):
+    """From the third run on a pass is one graph, whatever frames it is given and on whichever stream."""
+    from fastface.decode import LibavDecoder
+    from fastface.detect.cuda import CudaMTCNN
+
+    with LibavDecoder(media / "hamilton.mp4", batch_size=4, every=25) as decoder:
+        batches = [on_gpu(torch, batch.pixels) for batch in decoder][:2]
+    detector = CudaMTCNN(DetectorSettings(), precision="fp16")
+    streams = [torch.cuda.Stream(priority=-1), torch.cuda.Stream()]
+    torch.cuda.synchronize()  # the frames are there
+    seen = [
+        detector.submit(batches[i % 2], thumbnail=(18, 32), stream=streams[i // 2 % 2]).result() for i in range(8)
+    ]
+    (result,) = detector._results
+    assert [program.graphs for program in result.programs.values()] == [1]
+    assert len(seen[0][0]) >= 3
+    assert not np.array_equal(seen[0][0].box, seen[1][0].box)
+    for i, (got, small) in enumerate(seen):
+        wanted, thumbnails = seen[i % 2]  # of the first two runs, which were none
+        np.testing.assert_array_equal(small, thumbnails)
+        for name in ("row", "box", "score", "landmarks", "sharpness", "appearance"):
+            np.testing.assert_array_equal(getattr(got, name), getattr(wanted, name))
+
+
 def test_memory_is_given_to_others(torch):
     """Also while a result is on its way; and the next pass takes half as many frames."""
     from fastface.detect.cuda import CudaMTCNN

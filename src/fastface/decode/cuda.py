@@ -181,12 +181,17 @@ class _CudaEvent:
     def __init__(self, cupy: Any) -> None:
         self._runtime = cupy.cuda.runtime
         self._event = cupy.cuda.Event(block=False, disable_timing=True)
+        self._driver = driver()
+
+    # CuPy gives the interpreter's lock away for both; where no context is current it is CuPy that finds one.
 
     def record(self, stream: int) -> None:
-        self._runtime.eventRecord(self._event.ptr, stream)
+        if self._driver.cuEventRecord(self._event.ptr, stream):
+            self._runtime.eventRecord(self._event.ptr, stream)
 
     def wait(self, stream: int) -> None:
-        self._runtime.streamWaitEvent(stream, self._event.ptr, 0)
+        if self._driver.cuStreamWaitEvent(stream, self._event.ptr, 0):
+            self._runtime.streamWaitEvent(stream, self._event.ptr, 0)
 
     def synchronize(self) -> None:
         self._event.synchronize()

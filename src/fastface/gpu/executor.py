@@ -8,6 +8,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -37,9 +38,49 @@ from fastface.types import Detections, FrameBatch, FrameFaces
 T = TypeVar("T")
 
 _LANES = 2
-_AHEAD = 4  # batches whose detection is queued
-_HOLD = _AHEAD  # batches that the decoder lends
+_AHEAD = 5  # batches whose detection is queued
+_HOLD = _AHEAD - 1  # of them, when the decoder is asked for the next one
 _CROPS_AHEAD = 3072  # crops that may wait for frames before theirs: then the decoder only catches up
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one batch showed; see :class:`Seen`."""
+
+    index: NDArray[np.int64]
+    time: NDArray[np.float64]
+    size: tuple[int, int]
+    found: Detections
+    signatures: NDArray[np.uint8]
+    places: NDArray[np.int64]  # of the faces' crops
+
+
+def _together(parts: list[_Part], store: DeviceCrops) -> Seen:
+    """What batches that follow each other showed, as one: a batch costs the host as much whatever is in it."""
+    if len(parts) == 1:
+        whole = parts[0]
+    else:
+        index, time, signatures, places = (
+            np.concatenate([getattr(p, name) for p in parts]) for name in ("index", "time", "signatures", "places")
+        )
+        found = Detections.of([p.found for p in parts], [len(p.index) for p in parts])
+        whole = _Part(index, time, parts[0].size, found, signatures, places)
+    places = whole.places
+    left = np.ones(len(places), bool)
+
+    def crop(which: NDArray[np.int64]) -> NDArray[np.int64]:
+        left[which] = False
+        return places[which]
+
+    return Seen(
+        whole.index,
+        whole.time,
+        *whole.size,
+        whole.found,
+        whole.signatures,
+        crop,
+        lambda: store.free(places[left]),
+    )
 
 
 class CudaExecutor:
@@ -132,7 +173,7 @@ class CudaExecutor:
 
     def look(self, batches: Iterable[Any], store: DeviceCrops, spent: Spent) -> Iterator[Seen]:
         """Batches come as they are decoded. All faces are cut out as soon as they are found, and the frames given back:
-        what waits for its turn is crops, not frames."""
+        what waits for its turn is crops, not frames. Batches whose turn comes at once are given as one."""
         for detector, _ in self._lanes:
             detector.fewest = detector.frames_a_pass
         order, ahead = InOrder(), 0
@@ -142,11 +183,10 @@ class CudaExecutor:
                 seen = None if pending is None else self._seen(batch, pending, store, spent)
                 self.release(batch)
                 due = order.push(batch, seen) if isinstance(batch, DeviceFrameBatch) else [seen]
-                ahead += 0 if seen is None else len(seen.found)
-                for now in due:
-                    if now is not None:
-                        ahead -= len(now.found)
-                        yield now
+                ahead += 0 if seen is None else len(seen.places)
+                if now := [part for part in due if part is not None]:
+                    ahead -= sum(len(part.places) for part in now)
+                    yield _together(now, store)
                 if hold_back is not None:
                     hold_back(ahead > _CROPS_AHEAD)
         finally:
@@ -165,19 +205,11 @@ class CudaExecutor:
                 yield waiting.popleft()
         yield from waiting
 
-    def _seen(self, batch: Any, pending: Pending, store: DeviceCrops, spent: Spent) -> Seen:
+    def _seen(self, batch: Any, pending: Pending, store: DeviceCrops, spent: Spent) -> _Part:
         with spent.on("detection"):
             found, signatures = self._with_room(pending.result)
         places = self.crop(batch, found.row, found.box, store)
-        left = np.ones(len(places), bool)
-
-        def crop(which: NDArray[np.int64]) -> NDArray[np.int64]:
-            left[which] = False
-            return places[which]
-
-        return Seen(
-            batch.index, batch.time, *self.size(batch), found, signatures, crop, lambda: store.free(places[left])
-        )
+        return _Part(batch.index, batch.time, self.size(batch), found, signatures, places)
 
     def _submit(self, batch: Any) -> Pending:
         detector, stream = self._lanes[self._turn]

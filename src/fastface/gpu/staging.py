@@ -69,7 +69,8 @@ class CropQueue:
             if slot is None:
                 slot = self._slots[self._turn] = _Slot(self._on.device)
             self._turn = (self._turn + 1) % _SLOTS
-            slot.event.synchronize()
+            if not slot.event.query():  # to wait gives the interpreter's lock away, and this one is mostly over
+                slot.event.synchronize()
             count = min(ROOM, len(row) - begin)
             slot.row[:count] = row[begin : begin + count]
             slot.place[:count] = place[begin : begin + count]

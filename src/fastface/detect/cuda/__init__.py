@@ -16,7 +16,6 @@ import threading
 import traceback
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -220,7 +219,7 @@ class CudaMTCNN(Operations):
     def _collect(
         self, passes: Sequence[tuple[DeviceFrames, Result]], stream: torch.cuda.Stream
     ) -> tuple[Detections, NDArray[np.uint8]]:
-        found, small, begin = [], [], 0
+        found, small = [], []
         for frames, result in passes:
             facts, thumbnails, records = result.read(len(frames))
             if any(facts[Fact.FAILED : Fact.CELLS_FULL + 1].tolist()):  # NumPy's own takes longer for five
@@ -235,13 +234,11 @@ class CudaMTCNN(Operations):
                 part = _detections(records)
             if len(passes) == 1:
                 return part, thumbnails
-            found.append(replace(part, row=part.row + begin))
+            found.append(part)
             small.append(thumbnails)
-            begin += len(frames)
         if not found:
             return Detections.empty(), np.zeros((0, 0), np.uint8)
-        columns = {f.name: np.concatenate([getattr(part, f.name) for part in found]) for f in fields(Detections)}
-        return Detections(**columns), np.concatenate(small)
+        return Detections.of(found, [len(frames) for frames, _ in passes]), np.concatenate(small)
 
     def _give_back(self, result: Result) -> None:
         with self._lock:
