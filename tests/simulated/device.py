@@ -53,12 +53,6 @@ class SimulatedGPU:
         self.cuMemcpyHtoDAsync_v2 = entry(u64, u64, size, u64)(self._copy)
         self.cuStreamWaitEvent = entry(u64, u64, u32)(lambda stream, event, flags: 0)
         self.cuEventRecord = entry(u64, u64)(lambda event, stream: 0)
-        # No graphs here: launches go on one by one.
-        self.cuStreamBeginCapture_v2 = entry(u64, ctypes.c_int)(lambda stream, mode: 900)
-        self.cuStreamEndCapture = entry(u64, pointer)(lambda stream, graph: 901)
-        self.cuGraphInstantiateWithFlags = entry(pointer, u64, u64)(lambda executable, graph, flags: 801)
-        self.cuGraphLaunch = entry(u64, u64)(lambda executable, stream: 801)
-        self.cuGraphDestroy = self.cuGraphExecDestroy = entry(u64)(lambda graph: 801)
         for header in (self.sources / "cuda").glob("*.cuh"):  # a header finds others beside it first
             own = HERE / "include" / header.name
             shutil.copy(own if own.exists() else header, folder / header.name)

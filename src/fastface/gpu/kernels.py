@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import hashlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,7 +141,6 @@ class Program:
     def __init__(self) -> None:
         self._steps: list[Any] = []  # native programs, and work that is Python's
         self._kept: list[Any] = []  # what must stay where it is: modules, memory, events
-        self._grouping = False
 
     def _native(self) -> Any:
         from fastface import _core
@@ -186,33 +184,8 @@ class Program:
         self._native().record(event.cuda_event)
 
     def call(self, work: Callable[[], None]) -> None:
-        """Add work that queues something on torch's current stream.
-
-        Raises:
-            ValueError: to a graph.
-        """
-        if self._grouping:
-            raise ValueError("what Python queues cannot be part of a graph")
+        """Add work that queues something on torch's current stream."""
         self._steps.append(work)
-
-    @contextlib.contextmanager
-    def graph(self) -> Iterator[None]:
-        """What is added in the block becomes one CUDA graph when it is run for the third time, which the driver queues
-        faster than a launch after the other. Nothing of it may be :class:`Given` or :data:`COUNT`.
-        """
-        native = self._native()
-        native.group(True)
-        self._grouping = True
-        try:
-            yield
-        finally:
-            native.group(False)
-            self._grouping = False
-
-    @property
-    def graphs(self) -> int:
-        """How many graphs were made of it so far."""
-        return sum(step.graphs for step in self._steps if not callable(step))
 
     def run(self, stream: int, device: int, *given: Tensor, count: int = 1) -> None:
         """Queue everything; returns at once.
@@ -253,12 +226,6 @@ _FUNCTIONS = (
     "cuMemcpyHtoDAsync_v2",
     "cuStreamWaitEvent",
     "cuEventRecord",
-    "cuStreamBeginCapture_v2",
-    "cuStreamEndCapture",
-    "cuGraphInstantiateWithFlags",
-    "cuGraphLaunch",
-    "cuGraphDestroy",
-    "cuGraphExecDestroy",
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import Any
 
@@ -85,25 +84,14 @@ class Cascade:
             thumbnail: rows and columns of a small copy of each frame that is wanted as well.
             result: where faces and thumbnails go.
         """
+        c, plan, settings = b.capacity, b.plan, self._settings
+        facts = result.facts()
         program.add(
             self._on.kernel("quads", "to_quads", depth=depth),
             (min(-(-b.height * b.groups // 256), -(-16 * self._on.processors // n)), n),
             256,
             *(FRAMES, geometry, b.groups, b.quads),
         )
-        # Only the first and the last kernel see the frames, which are elsewhere each time.
-        with program.graph() if self._precision == "fp16" else contextlib.nullcontext():
-            self._find(program, n, b, thumbnail, result)
-        if len(b.plan):
-            program.add(
-                self._on.kernel("describe", "record_faces", depth=depth), (4 * self._on.processors,), 256,
-                FRAMES, geometry, b.face_kept, b.face_frame, result.facts()[Fact.FACES :], b.n * b.capacity.faces,
-                b.decide_refined, b.decide_score, b.decide_landmarks, result.records(),
-            )  # fmt: skip
-
-    def _find(self, program: Program, n: int, b: Buffers, thumbnail: tuple[int, int] | None, result: Result) -> None:
-        """Add what leads from the frames' colours to their faces, and the thumbnails."""
-        c, plan, settings, facts = b.capacity, b.plan, self._settings, result.facts()
         quads, whole = (b.quads, b.height, b.groups), (b.quads, b.height, b.width, b.groups)
         if thumbnail:
             rows, columns = thumbnail
@@ -168,6 +156,11 @@ class Cascade:
                 program, n, b.decide_refined, b.decide_score, None, None, b.decide_start, b.decide_count, 1, 1 << 30,
                 c.sort_decide, thresholds[2], 0.7, True, b.n * c.faces, b.face_kept, b.face_frame, b.face_start,
                 b.face_count, total[3], failed[3],
+            )  # fmt: skip
+            program.add(
+                self._on.kernel("describe", "record_faces", depth=depth), (4 * self._on.processors,), 256,
+                FRAMES, geometry, b.face_kept, b.face_frame, total[3], b.n * c.faces, b.decide_refined,
+                b.decide_score, b.decide_landmarks, result.records(),
             )  # fmt: skip
 
     def _thumbnail_windows(self, b: Buffers, rows: int, columns: int) -> Tensor:
