@@ -149,7 +149,8 @@ class Pipeline:
         Args:
             path: a video file.
             gallery: known people, the path of a file that :meth:`Gallery.save` wrote, or a folder of them.
-            progress: called after each batch with the frames done and the frames there are (or None).
+            progress: called after each batch, or several whose turn comes at once, with the frames done and the frames
+                there are (or None).
             checkpoint: a file that says how far the run is: written now and then, removed at the end. Where it is there
                 at the start, the run goes on from it, and the timeline is that of an unbroken run.
             checkpoint_seconds: how often, at least 0.
